@@ -1,0 +1,119 @@
+"""The Django admin of models, runs and the audit trail. Clinical records are looked at, never changed."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.requests import user_of
+from diagnosis.errors import ServiceError
+from diagnosis.models import AccessEvent, ModelVersion, PredictionRun, TimelineEvent
+from diagnosis.services.predictions import model_version_activate, run_retry
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Rows may be looked at; an administrator of one site sees that site's only."""
+
+    site_path = ""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        rows = super().get_queryset(request)
+        site_id = user_of(request).site_id
+        return rows.filter(**{self.site_path: site_id}) if self.site_path and site_id else rows
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    list_display = ["task", "version", "title", "status", "registered_at"]
+    list_filter = ["task", "status"]
+    actions = ["activate"]
+
+    @admin.action(description="Activate (the active version of the task is retired)", permissions=["activate"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
+        if queryset.count() != 1:
+            messages.error(request, "Choose one version to activate.")
+            return
+        version = queryset.get()
+        model_version_activate(model_version=version)
+        messages.success(request, f"{version} is active.")
+
+    def has_activate_permission(self, request: HttpRequest) -> bool:
+        """Models serve every site, so only who looks after every site may change them."""
+        user = user_of(request)
+        return user.has_perm("diagnosis.change_modelversion") and user.site_id is None
+
+
+@admin.register(PredictionRun)
+class PredictionRunAdmin(ReadOnlyAdmin):
+    site_path = "image__case__site"
+    list_display = [
+        "case",
+        "position",
+        "model_version",
+        "state",
+        "priority",
+        "attempts",
+        "queued_at",
+        "finished_at",
+        "error",
+    ]
+    list_filter = ["state", "priority", "model_version"]
+    list_select_related = ["image__case", "model_version"]
+    search_fields = ["image__case__accession_number"]
+    # What a model saw in an image is the readers' business; an administrator needs how the run went.
+    exclude = ["label", "confidence", "probabilities"]
+    actions = ["retry"]
+    show_full_result_count = False
+
+    @admin.display(ordering="image__case__accession_number")
+    def case(self, run: PredictionRun) -> str:
+        return run.image.case.accession_number
+
+    @admin.display(description="image")
+    def position(self, run: PredictionRun) -> int:
+        return run.image.position
+
+    @admin.action(description="Queue the failed runs again", permissions=["retry"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[PredictionRun]) -> None:
+        queued = 0
+        for run in queryset.select_related("image__case"):
+            try:
+                run_retry(run=run, actor=user_of(request))
+                queued += 1
+            except ServiceError as error:
+                messages.error(request, f"{run}: {error.message}")
+        if queued:
+            messages.success(request, f"{queued} queued again.")
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("diagnosis.retry_predictionrun")
+
+
+@admin.register(TimelineEvent)
+class TimelineEventAdmin(ReadOnlyAdmin):
+    site_path = "case__site"
+    list_display = ["at", "case", "kind", "actor", "from_state", "to_state", "reason"]
+    list_filter = ["kind"]
+    list_select_related = ["case", "actor"]
+    search_fields = ["case__accession_number", "actor__username"]
+    show_full_result_count = False
+
+
+@admin.register(AccessEvent)
+class AccessEventAdmin(ReadOnlyAdmin):
+    site_path = "case__site"
+    list_display = ["at", "user", "case", "what", "object_id"]
+    list_filter = ["what"]
+    list_select_related = ["case", "user"]
+    search_fields = ["case__accession_number", "user__username"]
+    show_full_result_count = False

@@ -1,0 +1,58 @@
+"""Drift alarms: looked for by beat, open until the drift has gone, shown to administrators."""
+
+import logging
+
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.models import Site, User
+from diagnosis.dashboards.access import sites_of
+from diagnosis.dashboards.drift import drifts
+from diagnosis.dashboards.filters import Scope, default_days
+from diagnosis.models import DriftAlarm, ModelVersion
+from diagnosis.states import ModelStatus
+
+logger = logging.getLogger(__name__)
+
+
+def drift_look() -> int:
+    """Compare what every active version saw and said at every site; returns how many alarms are open."""
+    for version in ModelVersion.objects.filter(status=ModelStatus.ACTIVE).defer("manifest"):
+        for site in Site.objects.all():
+            found = drifts(version, Scope((site.pk,), **default_days()))
+            alarming = {entry.measure: entry.index for entry in found if entry.level == "alarm" and entry.index}
+            _settle(version, site, alarming)
+    DriftAlarm.objects.filter(ended_at__isnull=True).exclude(model_version__status=ModelStatus.ACTIVE).update(
+        ended_at=Now()
+    )
+    return DriftAlarm.objects.filter(ended_at__isnull=True).count()
+
+
+@transaction.atomic
+def _settle(version: ModelVersion, site: Site, alarming: dict[str, float]) -> None:
+    """Open what is new, bring up to date what goes on, end what has gone."""
+    of_site = DriftAlarm.objects.filter(model_version=version, site=site, ended_at__isnull=True)
+    of_site.exclude(measure__in=list(alarming)).update(ended_at=timezone.now())
+    for measure, index in alarming.items():
+        _, raised = DriftAlarm.objects.update_or_create(
+            model_version=version,
+            site=site,
+            measure=measure,
+            ended_at=None,
+            defaults={"index": index},
+        )
+        if raised:
+            logger.warning("Drift of %s of %s at %s: index %.2f", measure, version, site.code, index)
+
+
+def alarms_open(user: User) -> QuerySet[DriftAlarm]:
+    """The open alarms of the sites this user may see."""
+    try:
+        sites = sites_of(user)
+    except PermissionDenied:
+        return DriftAlarm.objects.none()
+    open_alarms = DriftAlarm.objects.filter(ended_at__isnull=True, site__in=sites)
+    return open_alarms.select_related("model_version", "site").defer("model_version__manifest")

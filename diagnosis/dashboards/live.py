@@ -1,0 +1,303 @@
+"""Live performance: one model version against what was signed."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from diagnosis.dashboards.charts import evaluation as evaluation_charts
+from diagnosis.dashboards.charts import live as charts
+from diagnosis.dashboards.drift import ALARM, LEAST_IMAGES, WATCH, Drift, drifts
+from diagnosis.dashboards.figures import Column, Figure, Group, Row
+from diagnosis.dashboards.filters import Scope
+from diagnosis.dashboards.live_sql import CASES, IMAGES, OVERRIDE_REASONS, SIGNED
+from diagnosis.dashboards.sql import rows_of
+from diagnosis.dashboards.statistics import Share, kappa, wilson
+from diagnosis.models import ModelVersion, Reading
+from diagnosis.states import ReadingDecision, ReadingStage, RunState
+
+REASON_LEAST = 3
+SHARE_COLUMNS = (
+    Column("Of", "count"),
+    Column("Agreed", "count"),
+    Column("Share", "percent"),
+    Column("From", "percent"),
+    Column("To", "percent"),
+)
+Cube = Sequence[Mapping[str, Any]]
+
+
+def live_groups(version: ModelVersion, scope: Scope) -> list[Group]:
+    asked = {"version": str(version.pk)}
+    images, cases = rows_of(scope, SIGNED, IMAGES, **asked), rows_of(scope, SIGNED, CASES, **asked)
+    if not images and not cases:
+        return []
+    reasons = rows_of(scope, SIGNED, OVERRIDE_REASONS, least=REASON_LEAST, **asked)
+    return [
+        Group(
+            "agreement",
+            "Does it agree with the signed readings",
+            [
+                concordance(images, cases),
+                confusion(version, images),
+                concordance_by_week(images),
+                outcomes(images),
+            ],
+        ),
+        Group(
+            "influence",
+            "What seeing it does to readers",
+            [after_reveal(cases), flips(cases), overrides(images, cases), override_reasons(reasons)],
+        ),
+        Group("drift", "Is it still looking at the same kind of images", [drift(drifts(version, scope))]),
+    ]
+
+
+def _count(rows: Iterable[Mapping[str, Any]], key: str, keep: Callable[[Mapping[str, Any]], bool]) -> int:
+    return sum(row[key] for row in rows if keep(row))
+
+
+def _read(images: Cube) -> list[Mapping[str, Any]]:
+    """Predicted images whose signed reading is a class, so that the two can agree or differ."""
+    general = {code for code, _ in Reading.GENERAL_FINDINGS}
+    return [
+        row
+        for row in images
+        if row["state"] == RunState.SUCCEEDED and row["finding"] and row["finding"] not in general
+    ]
+
+
+def _agreement(rows: Iterable[Mapping[str, Any]], key: str, said: str, read: str) -> Share:
+    rows = list(rows)
+    return wilson(_count(rows, key, lambda row: row[said] == row[read]), _count(rows, key, lambda row: True))
+
+
+def concordance(images: Cube, cases: Cube) -> Figure:
+    read = _read(images)
+    certain = [row for row in read if not row["abstained"]]
+    general = {code for code, _ in Reading.GENERAL_FINDINGS}
+    concluded = [row for row in cases if row["conclusion"] not in general]
+
+    def own_first(rows: Cube, wanted: bool) -> list[Mapping[str, Any]]:
+        return [row for row in rows if row["own_read_first"] is wanted]
+
+    def stage(wanted: ReadingStage) -> list[Mapping[str, Any]]:
+        return [row for row in read if row["stage"] == wanted]
+
+    shares = {
+        "Cases, all": _agreement(concluded, "cases", "suggested", "conclusion"),
+        "Cases, own read entered first": _agreement(own_first(concluded, True), "cases", "suggested", "conclusion"),
+        "Cases, prediction seen at once": _agreement(own_first(concluded, False), "cases", "suggested", "conclusion"),
+        "Images, all": _agreement(read, "images", "label", "finding"),
+        "Images, without the uncertain": _agreement(certain, "images", "label", "finding"),
+        "Images read before the reveal": _agreement(stage(ReadingStage.OWN), "images", "label", "finding"),
+        "Images read with the prediction in view": _agreement(
+            stage(ReadingStage.INFORMED), "images", "label", "finding"
+        ),
+    }
+    known = {name: share for name, share in shares.items() if share.whole}
+    return Figure(
+        key="concordance",
+        title="Concordance with the signed reading",
+        read=(
+            "How often prediction and signed reading are the same class; what was read before the reveal is the "
+            "honest comparison, since who has seen a prediction tends to agree with it."
+        ),
+        columns=(Column("Compared"), *SHARE_COLUMNS),
+        rows=[(name, share.whole, share.part, share.value, share.low, share.high) for name, share in shares.items()],
+        chart=charts.shares(known) if known else None,
+        note="Intervals after Wilson. Images of one case are alike, so the intervals of images are too narrow.",
+    )
+
+
+def confusion(version: ModelVersion, images: Cube) -> Figure:
+    titles = {entry["code"]: entry["title"] for entry in version.classes}
+    predicted = [row for row in images if row["state"] == RunState.SUCCEEDED and row["finding"]]
+    cells = Counter[tuple[str, str]]()
+    for row in predicted:
+        cells[row["finding"], row["label"]] += row["images"]
+    general = [(code, title) for code, title in Reading.GENERAL_FINDINGS if any(key[0] == code for key in cells)]
+    down = [*titles.items(), *general]
+    counts = [[cells[code, said] for said in titles] for code, _ in down]
+    agreement = kappa(counts[: len(titles)])
+    return Figure(
+        key="confusion",
+        title="Predicted against signed, by image",
+        read="Each row is what was signed: the share on the diagonal was predicted so, the rest where it stands.",
+        columns=(
+            Column("Signed reading"),
+            *(Column(f"Predicted {title}", "count") for title in titles.values()),
+            Column("All", "count"),
+        ),
+        rows=[(title, *row, sum(row)) for (_, title), row in zip(down, counts, strict=True)],
+        chart=evaluation_charts.confusion(
+            counts, list(titles.values()), [title for _, title in down], "Predicted", "Signed"
+        ),
+        note="" if agreement is None else f"Cohen's kappa over the classes {agreement:.2f}.",
+    )
+
+
+def concordance_by_week(images: Cube) -> Figure:
+    read = _read(images)
+    weeks = sorted({row["week"] for row in read})
+    shares = [_agreement([row for row in read if row["week"] == week], "images", "label", "finding") for week in weeks]
+    return Figure(
+        key="concordance-by-week",
+        title="Concordance week by week",
+        read="A week whose interval lies below the others is worth a look at its cases.",
+        columns=(Column("Week of"), *SHARE_COLUMNS),
+        rows=[
+            (week, share.whole, share.part, share.value, share.low, share.high)
+            for week, share in zip(weeks, shares, strict=True)
+        ],
+        chart=charts.by_week(weeks, shares) if weeks else None,
+    )
+
+
+def outcomes(images: Cube) -> Figure:
+    total = _count(images, "images", lambda row: True)
+    kinds = {
+        "Predicted": lambda row: row["state"] == RunState.SUCCEEDED and not row["abstained"],
+        "Predicted, marked uncertain": lambda row: row["state"] == RunState.SUCCEEDED and row["abstained"],
+        "Refused": lambda row: row["state"] == RunState.REFUSED,
+        "Failed": lambda row: row["state"] == RunState.FAILED,
+    }
+    shares = {name: wilson(_count(images, "images", keep), total) for name, keep in kinds.items()}
+    return Figure(
+        key="outcomes",
+        title="What the model made of the images",
+        read="The more is uncertain or refused, the less the model helps, however right the rest is.",
+        columns=(Column("Outcome"), Column("Images", "count"), Column("Share", "percent")),
+        rows=[(name, share.part, share.value) for name, share in shares.items()],
+    )
+
+
+def after_reveal(cases: Cube) -> Figure:
+    """What became of an own read once the suggestion was seen, by who read first."""
+    read = [row for row in cases if row["first_own"] and row["first_conclusion"] and row["first_suggested"]]
+
+    def kind(row: Mapping[str, Any]) -> str:
+        kept = row["first_own"] == row["first_conclusion"]
+        if row["first_own"] == row["first_suggested"]:
+            return "agreed from the start, kept" if kept else "agreed from the start, left it"
+        if kept:
+            return "differed, kept the own read"
+        went = row["first_conclusion"] == row["first_suggested"]
+        return "differed, took the suggestion" if went else "differed, went to a third class"
+
+    names = (
+        "agreed from the start, kept",
+        "agreed from the start, left it",
+        "differed, kept the own read",
+        "differed, took the suggestion",
+        "differed, went to a third class",
+    )
+    counts = Counter[str]()
+    for row in read:
+        counts[kind(row)] += row["cases"]
+    total = sum(counts.values())
+    return Figure(
+        key="after-reveal",
+        title="Own read, then the suggestion",
+        read="How often readers kept or left their own read once they saw the suggestion, right or wrong.",
+        columns=(Column("What happened"), Column("Cases", "count"), Column("Share", "percent")),
+        rows=[(name.capitalize(), counts[name], counts[name] / total if total else None) for name in names],
+        chart=charts.ranked([name.capitalize() for name in names], [counts[name] for name in names])
+        if total
+        else None,
+        note="" if total else "No case of these days has an own read and a suggestion.",
+    )
+
+
+def flips(cases: Cube) -> Figure:
+    """Against what another reader or an amendment settled: only there is right and wrong known apart from the read."""
+    judged = [row for row in cases if row["judged_by_another"] and row["first_own"] and row["first_conclusion"]]
+
+    def count(own_right: bool, then_right: bool) -> int:
+        return _count(
+            judged,
+            "cases",
+            lambda row: (
+                (row["first_own"] == row["standing"]) is own_right
+                and (row["first_conclusion"] == row["standing"]) is then_right
+            ),
+        )
+
+    rows = [
+        ("Right, stayed right", count(True, True)),
+        ("Wrong → right after the reveal", count(False, True)),
+        ("Right → wrong after the reveal", count(True, False)),
+        ("Wrong, stayed wrong", count(False, False)),
+    ]
+    total = sum(row[1] for row in rows)
+    return Figure(
+        key="flips",
+        title="Flips after the reveal",
+        read="Wrong → right is what the model gives, right → wrong what it takes: the first must outweigh the second.",
+        columns=(Column("First reader"), Column("Cases", "count"), Column("Share", "percent")),
+        rows=[(name, n, n / total if total else None) for name, n in rows],
+        note=(
+            "Over cases with a second read or an amended report, whose finding counts as right; in the others the "
+            "signed reading is the reader's own and proves nothing."
+        ),
+    )
+
+
+def overrides(images: Cube, cases: Cube) -> Figure:
+    def rate(rows: Cube, key: str) -> Share:
+        decided = [row for row in rows if row["decision"] in (ReadingDecision.AGREE, ReadingDecision.OVERRIDE)]
+        over = _count(decided, key, lambda row: row["decision"] == ReadingDecision.OVERRIDE)
+        return wilson(over, _count(decided, key, lambda row: True))
+
+    shares = {"Cases": rate(cases, "cases"), "Images": rate([r for r in images if r["label"]], "images")}
+    return Figure(
+        key="overrides",
+        title="Override rate",
+        read="Of the suggestions that were in view, how many the reader decided against.",
+        columns=(
+            Column("What"),
+            Column("Decided with it in view", "count"),
+            Column("Overridden", "count"),
+            Column("Share", "percent"),
+            Column("From", "percent"),
+            Column("To", "percent"),
+        ),
+        rows=[(name, share.whole, share.part, share.value, share.low, share.high) for name, share in shares.items()],
+    )
+
+
+def override_reasons(reasons: Cube) -> Figure:
+    rows: list[Row] = [
+        (row["reason"] or f"(each given fewer than {REASON_LEAST} times)", row["overrides"]) for row in reasons
+    ]
+    return Figure(
+        key="override-reasons",
+        title="Why images were overridden",
+        read="The reasons readers gave most often; the same reason again and again is something to teach the model.",
+        columns=(Column("Reason"), Column("Overrides", "count")),
+        rows=rows,
+        note="A rare reason may name a patient, so it is counted but not quoted." if rows else "None in these days.",
+    )
+
+
+def drift(found: Sequence[Drift]) -> Figure:
+    known = [entry for entry in found if entry.index is not None]
+    return Figure(
+        key="drift",
+        title="Drift",
+        read=(
+            f"The population stability index compares the last third of the days with those before: up to {WATCH} is "
+            f"steady, from {ALARM} on an alarm, if chance alone does not reach as far."
+        ),
+        columns=(
+            Column("Measure"),
+            Column("Images before", "count"),
+            Column("Images after", "count"),
+            Column("Index", "number"),
+            Column("By chance up to", "number"),
+            Column("Verdict"),
+        ),
+        rows=[(entry.title, entry.before, entry.after, entry.index, entry.by_chance, entry.level) for entry in found],
+        chart=charts.drift(known, WATCH, ALARM) if known else None,
+        note="" if known else f"Needs at least {LEAST_IMAGES} images of signed cases before and after.",
+        wide=True,
+    )

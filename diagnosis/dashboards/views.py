@@ -1,0 +1,121 @@
+"""The pages of the dashboards, and each figure's numbers as CSV."""
+
+from uuid import UUID
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET
+
+from accounts.requests import SignedInRequest
+from diagnosis.dashboards.access import LIVE, MODELS, OPERATIONS, WORKLOAD, may, requires_one
+from diagnosis.dashboards.evaluation import Evaluation, evaluation_groups, evaluation_of
+from diagnosis.dashboards.export import figure_csv
+from diagnosis.dashboards.facts import model_facts
+from diagnosis.dashboards.figures import Group
+from diagnosis.dashboards.filters import Filters, filters_of, version_or_404
+from diagnosis.dashboards.live import live_groups
+from diagnosis.dashboards.operations import operations_groups
+
+
+@requires_one(MODELS)
+@require_GET
+def index(request: SignedInRequest) -> HttpResponse:
+    return redirect("dashboards:models")
+
+
+@requires_one(MODELS)
+@require_GET
+def models(request: SignedInRequest) -> HttpResponse:
+    filters = filters_of(request, model=True, live=False)
+    evaluation = _evaluation(filters)
+    groups = evaluation_groups(evaluation) if evaluation else []
+    names = [str(entry.get("name", "")) for entry in evaluation.protocols] if evaluation else []
+    return _page(request, "models", filters, groups, evaluation=evaluation, protocols=names)
+
+
+@requires_one(MODELS)
+@require_GET
+def models_csv(request: SignedInRequest, figure_key: str) -> HttpResponse:
+    filters = filters_of(request, model=True, live=False)
+    evaluation = _evaluation(filters)
+    return _csv(evaluation_groups(evaluation) if evaluation else [], figure_key, str(filters.version or ""))
+
+
+@requires_one(MODELS)
+@require_GET
+def facts(request: SignedInRequest, version_id: UUID) -> HttpResponse:
+    version = version_or_404(version_id)
+    return render(request, "dashboards/facts.html", {"version": version, "facts": model_facts(version)})
+
+
+@requires_one(LIVE)
+@require_GET
+def live(request: SignedInRequest) -> HttpResponse:
+    filters = filters_of(request, model=True, live=True)
+    return _page(request, "live", filters, _live(filters))
+
+
+@requires_one(LIVE)
+@require_GET
+def live_csv(request: SignedInRequest, figure_key: str) -> HttpResponse:
+    filters = filters_of(request, model=True, live=True)
+    return _csv(_live(filters), figure_key, _days(filters))
+
+
+@requires_one(OPERATIONS)
+@require_GET
+def operations(request: SignedInRequest) -> HttpResponse:
+    filters = filters_of(request, model=False, live=True)
+    return _page(request, "operations", filters, _operations(request, filters))
+
+
+@requires_one(OPERATIONS)
+@require_GET
+def operations_csv(request: SignedInRequest, figure_key: str) -> HttpResponse:
+    filters = filters_of(request, model=False, live=True)
+    return _csv(_operations(request, filters), figure_key, _days(filters))
+
+
+def _evaluation(filters: Filters) -> Evaluation | None:
+    return evaluation_of(filters.version, filters.place) if filters.version else None
+
+
+def _live(filters: Filters) -> list[Group]:
+    if filters.version is None or filters.scope is None:
+        return []
+    return live_groups(filters.version, filters.scope)
+
+
+def _operations(request: SignedInRequest, filters: Filters) -> list[Group]:
+    if filters.scope is None:
+        return []
+    return operations_groups(filters.scope, sites=filters.sites, workload=may(request.user, WORKLOAD))
+
+
+def _page(request: SignedInRequest, page: str, filters: Filters, groups: list[Group], **more: object) -> HttpResponse:
+    tabs = [
+        (name, title, f"dashboards:{name}")
+        for name, title, permissions in (
+            ("models", "Model performance", MODELS),
+            ("live", "Live performance", LIVE),
+            ("operations", "Operations", OPERATIONS),
+        )
+        if may(request.user, permissions)
+    ]
+    context = {"page": page, "tabs": tabs, "filters": filters, "groups": groups, "csv_route": f"dashboards:{page}_csv"}
+    return render(request, f"dashboards/{page}.html", context | more)
+
+
+def _csv(groups: list[Group], figure_key: str, of: str) -> HttpResponse:
+    figure = next((figure for group in groups for figure in group.figures if figure.key == figure_key), None)
+    if figure is None:
+        raise Http404("There is no such figure.")
+    response = HttpResponse(figure_csv(figure), content_type="text/csv; charset=utf-8")
+    name = "-".join(["leukoscope", figure_key, *of.split()]).replace("/", "-")
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _days(filters: Filters) -> str:
+    return f"{filters.scope.since} {filters.scope.until}" if filters.scope else ""

@@ -1,0 +1,1 @@
+"""Everything that happens to the bytes of a smear image before a row points at them."""

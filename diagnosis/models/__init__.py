@@ -1,0 +1,26 @@
+"""The data of the clinical domain, split by subject, and what must always hold of it."""
+
+from diagnosis.models.cases import Case
+from diagnosis.models.drift import DriftAlarm
+from diagnosis.models.images import SmearImage, StoredBlob
+from diagnosis.models.patients import Patient
+from diagnosis.models.predictions import ModelEvaluation, ModelVersion, PredictionRun, WorkerHeartbeat
+from diagnosis.models.readings import Reading
+from diagnosis.models.reports import Report
+from diagnosis.models.timeline import AccessEvent, TimelineEvent
+
+__all__ = [
+    "AccessEvent",
+    "Case",
+    "DriftAlarm",
+    "ModelEvaluation",
+    "ModelVersion",
+    "Patient",
+    "PredictionRun",
+    "Reading",
+    "Report",
+    "SmearImage",
+    "StoredBlob",
+    "TimelineEvent",
+    "WorkerHeartbeat",
+]

@@ -1,0 +1,28 @@
+"""Small makers for what the database itself must hold."""
+
+from collections.abc import Iterable
+
+import pgtrigger
+from django.db import models
+
+
+def one_of(
+    field: str, choices: type[models.TextChoices] | type[models.IntegerChoices], name: str
+) -> models.CheckConstraint:
+    """CHECK that an enum column holds one of its values."""
+    return models.CheckConstraint(condition=models.Q(**{f"{field}__in": choices.values}), name=name)
+
+
+def moves_only(field: str, moves: Iterable[tuple[str, str]]) -> pgtrigger.FSM:
+    """Trigger: the state column moves only along the table of diagnosis.states."""
+    return pgtrigger.FSM(name="moves_only", field=field, transitions=sorted((str(a), str(b)) for a, b in moves))
+
+
+def append_only() -> pgtrigger.Protect:
+    """Trigger: rows are written once and stay as they are for ever."""
+    return pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)
+
+
+def never_deleted() -> pgtrigger.Protect:
+    """Trigger: a clinical record is not deleted."""
+    return pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete)

@@ -1,0 +1,82 @@
+"""Images enter a case and leave it."""
+
+import hashlib
+from dataclasses import asdict
+from io import BytesIO
+from typing import IO
+
+import numpy as np
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+from django.db import transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+from PIL import Image
+
+from accounts.models import User
+from diagnosis.errors import ServiceError, StateConflict
+from diagnosis.images.intake import CleanImage, clean_image
+from diagnosis.images.quality import QualityVerdict, assess
+from diagnosis.images.thumbnails import make_thumbnail
+from diagnosis.models import Case, SmearImage
+from diagnosis.services.timeline import timeline_add
+from diagnosis.states import EDITABLE_STATES, TimelineKind
+
+
+def image_add(*, case: Case, actor: User, upload: IO[bytes], file_name: str) -> SmearImage:
+    """Check, clean and store one upload. Raises ImageRejected or ServiceError, and then nothing is stored."""
+    clean = clean_image(upload, file_name=file_name)
+    thumbnail = make_thumbnail(clean.data)
+    quality = _quality_of(clean)
+    with transaction.atomic():
+        case = Case.objects.select_for_update().get(pk=case.pk)
+        if case.state not in EDITABLE_STATES:
+            raise StateConflict("Images can be added to a draft or a returned case only.")
+        _check_room(case, clean)
+        last = case.images.aggregate(position=Max("position"))["position"] or 0
+        image = SmearImage.objects.create(
+            case=case,
+            position=last + 1,
+            file_name=clean.file_name,
+            sha256=clean.sha256,
+            content_type=clean.content_type,
+            size=len(clean.data),
+            width=clean.width,
+            height=clean.height,
+            thumbnail_sha256=_store(thumbnail),
+            thumbnail_size=len(thumbnail),
+            quality=asdict(quality),
+            uploaded_by=actor,
+        )
+        _store(clean.data)
+    return image
+
+
+def _quality_of(clean: CleanImage) -> QualityVerdict:
+    with Image.open(BytesIO(clean.data)) as picture:
+        return assess(np.asarray(picture.convert("RGB")))
+
+
+def _store(data: bytes) -> str:
+    """Keep the bytes under their SHA-256; storing the same bytes again stores nothing."""
+    return storages["smears"].save(hashlib.sha256(data).hexdigest(), ContentFile(data))
+
+
+def _check_room(case: Case, clean: CleanImage) -> None:
+    present = case.images.filter(withdrawn_at__isnull=True)
+    same = present.filter(sha256=clean.sha256).first()
+    if same:
+        raise ServiceError(f"{clean.file_name}: this image is in the case already, as {same.file_name}.")
+    if present.count() >= settings.IMAGES_PER_CASE:
+        raise ServiceError(f"{clean.file_name}: a case holds at most {settings.IMAGES_PER_CASE} images.")
+
+
+@transaction.atomic
+def image_withdraw(*, case: Case, image: SmearImage, actor: User) -> None:
+    """Take an image out of a draft or returned case. Its record stays."""
+    case = Case.objects.select_for_update().get(pk=case.pk)
+    if case.state not in EDITABLE_STATES:
+        raise StateConflict("Images can be taken out of a draft or a returned case only.")
+    if SmearImage.objects.filter(pk=image.pk, case=case, withdrawn_at__isnull=True).update(withdrawn_at=Now()) == 1:
+        timeline_add(case=case, kind=TimelineKind.IMAGE_WITHDRAWN, actor=actor, reason=image.file_name)

@@ -1,0 +1,1 @@
+"""Smear models: training, evaluation and prediction. Knows nothing of the portal around it."""

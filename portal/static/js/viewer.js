@@ -1,0 +1,80 @@
+/* The smear viewer: fit, natural size, zoom at the pointer, pan. Scale is told in image pixels per screen pixel. */
+const viewer = document.querySelector("[data-viewer]");
+const stage = viewer.querySelector("[data-viewer-stage]");
+const image = viewer.querySelector("[data-viewer-image]");
+const scaleText = viewer.querySelector("[data-viewer-scale]");
+const most = 16;
+let asked = "";
+
+const panzoom = globalThis.Panzoom(image, { maxScale: 64, minScale: 0.2, step: 0.25, cursor: "grab", animate: false });
+
+/* Image pixels to screen pixels when the whole field is in the window. */
+function fitScale() {
+  if (!image.naturalWidth) return 1;
+  return Math.min(stage.clientWidth / image.naturalWidth, stage.clientHeight / image.naturalHeight);
+}
+
+function tell() {
+  const natural = panzoom.getScale() * fitScale();
+  scaleText.textContent = `${Math.round(natural * 100)} %`;
+  image.classList.toggle("is-pixels", natural >= 8);
+}
+
+function limit() {
+  panzoom.setOptions({ maxScale: Math.max(1, most / fitScale()), minScale: Math.min(1, 0.5 / fitScale(), 0.5) });
+}
+
+function fit() {
+  panzoom.reset({ animate: false });
+  tell();
+}
+
+function natural() {
+  panzoom.zoom(1 / fitScale(), { animate: false });
+  tell();
+}
+
+async function show({ src, name }) {
+  asked = src;
+  const next = new Image();
+  next.src = src;
+  viewer.setAttribute("aria-busy", "true");
+  try {
+    await next.decode();
+  } catch {
+    if (asked === src) viewer.querySelector("[data-viewer-name]").textContent = `${name} could not be loaded`;
+    return;
+  } finally {
+    viewer.removeAttribute("aria-busy");
+  }
+  if (asked !== src) return;
+  image.src = src;
+  image.alt = `Smear image ${name}`;
+  viewer.querySelector("[data-viewer-name]").textContent = `${name} · ${next.naturalWidth} × ${next.naturalHeight} px`;
+  await image.decode().catch(() => {});
+  limit();
+  fit();
+}
+
+stage.addEventListener("wheel", (event) => {
+  event.preventDefault();
+  panzoom.zoomWithWheel(event);
+  tell();
+}, { passive: false });
+
+stage.addEventListener("dblclick", () => (panzoom.getScale() > 1.01 ? fit() : natural()));
+
+viewer.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-zoom]");
+  if (!button) return;
+  if (button.dataset.zoom === "in") panzoom.zoomIn();
+  else if (button.dataset.zoom === "out") panzoom.zoomOut();
+  else if (button.dataset.zoom === "fit") fit();
+  else natural();
+  tell();
+});
+
+image.addEventListener("panzoomchange", tell);
+new ResizeObserver(() => { limit(); tell(); }).observe(stage);
+document.addEventListener("leukoscope:image", (event) => show(event.detail));
+document.dispatchEvent(new CustomEvent("leukoscope:viewer-ready"));

@@ -1,0 +1,72 @@
+"""Temperature, abstention and conformal sets do what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ml import calibration, metrics
+
+
+def logits(images: int = 4000, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose softmax is exactly calibrated at temperature 1, then multiplied by `sharpness`."""
+    generator = np.random.default_rng(seed)
+    values = generator.normal(0, 2, (images, 4))
+    probabilities = calibration.softmax(values)
+    labels = np.array([generator.choice(4, p=row) for row in probabilities])
+    return values * sharpness, labels
+
+
+def test_softmax_survives_huge_logits() -> None:
+    assert calibration.softmax(np.array([[1e4, 0.0, -1e4]])).tolist() == [[1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+def test_the_temperature_undoes_over_and_underconfidence(sharpness: float) -> None:
+    values, labels = logits(sharpness=sharpness)
+    assert calibration.fit_temperature(values, labels) == pytest.approx(sharpness, rel=0.1)
+
+
+def test_the_temperature_lowers_calibration_error_and_changes_no_class() -> None:
+    values, labels = logits(sharpness=3.0)
+    before = calibration.softmax(values)
+    after = calibration.softmax(values, calibration.fit_temperature(values, labels))
+    assert metrics.ece(labels, after) < metrics.ece(labels, before) / 4
+    assert (before.argmax(1) == after.argmax(1)).all()
+
+
+def test_a_perfect_small_sample_does_not_drive_the_temperature_out_of_bounds() -> None:
+    fitted = calibration.fit_temperature(np.eye(4) * 5, np.arange(4))
+    assert 0.25 <= fitted <= 8.0
+
+
+def test_abstaining_keeps_the_risk_below_the_limit() -> None:
+    values, labels = logits()
+    probabilities = calibration.softmax(values)
+    threshold = calibration.abstention_threshold(labels, probabilities, risk=0.05, least_coverage=0.1)
+    kept = probabilities.max(1) >= threshold
+    assert (probabilities.argmax(1) != labels)[kept].mean() <= 0.055
+    assert kept.mean() > 0.1
+
+
+def test_abstention_never_silences_more_than_allowed() -> None:
+    values, labels = logits()
+    probabilities = calibration.softmax(values)
+    threshold = calibration.abstention_threshold(labels, probabilities, risk=0.0, least_coverage=0.7)
+    assert (probabilities.max(1) >= threshold).mean() >= 0.7
+
+
+def test_a_faultless_model_never_abstains() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    threshold = calibration.abstention_threshold(np.array([0, 0, 1]), probabilities, risk=0.005, least_coverage=0.8)
+    assert threshold <= 0.6
+
+
+@pytest.mark.parametrize("miss", [0.05, 0.2])
+def test_conformal_sets_hold_the_truth_as_often_as_promised(miss: float) -> None:
+    values, labels = logits()
+    probabilities = calibration.softmax(values)
+    threshold = calibration.conformal_threshold(labels[:2000], probabilities[:2000], miss)
+    members = calibration.conformal_sets(probabilities[2000:], threshold)
+    covered = members[np.arange(2000), labels[2000:]].mean()
+    assert covered == pytest.approx(1 - miss, abs=0.03)

@@ -1,0 +1,159 @@
+"""From a finished run to a directory that loads, measures itself and describes itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ml import card, checkpoint, evaluate, reference, release, robustness, train
+from ml.manifest import Manifest
+from ml.predictor import Predictor
+from ml.tasks import B_ALL_STAGE
+
+SETTINGS = {
+    "steps": [
+        {"name": "resize", "parameters": {"size": 64}},
+        {"name": "denoise", "enabled": False},
+        {"name": "background_neutralisation"},
+        {"name": "normalise", "parameters": {"mean": [0.8, 0.8, 0.8], "deviation": [0.2, 0.2, 0.2]}},
+    ],
+    "augmentation": {"crop": 48},
+    "epochs": 1,
+    "batch": 8,
+    "samples": 16,
+    "protocol": "grouped",
+    "held_share": 0.3,
+}
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set, a run on it, and its release 0.1.0 with a card."""
+    root = tmp_path_factory.mktemp("workshop")
+    for label, item in enumerate(B_ALL_STAGE.classes):
+        (root / "data" / item.code).mkdir(parents=True)
+        for number in range(8):
+            picture = reference.draw_smear(10 * label + number, size=128)
+            Image.fromarray(picture).save(root / "data" / item.code / f"smear-{number:03d}.png")
+    (root / "settings.json").write_text(json.dumps(SETTINGS))
+    places = ["--data", str(root / "data"), "--out", str(root / "run"), "--config", str(root / "settings.json")]
+    assert train.main(["--task", "b-all-stage", *places]) == 0
+    arguments = ["--run", str(root / "run"), "--data", str(root / "data"), "--out", str(root / "weights")]
+    assert release.main([*arguments, "--version", "0.1.0", "--draws", "5", "--probes", "8"]) == 0
+    return root
+
+
+@pytest.fixture
+def directory(workshop: Path) -> Path:
+    return workshop / "weights" / "b-all-stage" / "0.1.0"
+
+
+def test_it_holds_the_four_files(directory: Path) -> None:
+    names = sorted(path.name for path in directory.iterdir())
+    assert names == ["curves.json", "manifest.json", "model.safetensors", "report.json"]
+
+
+def test_the_manifest_says_what_the_report_measured(directory: Path) -> None:
+    manifest, report = Manifest.read(directory), json.loads((directory / "report.json").read_text())
+    protocol = report["protocols"][0]
+    values = manifest.metrics[0].values
+    assert values["accuracy"] == protocol["overall"]["accuracy"]["value"]
+    assert values["risk_at_90_percent_coverage"] == protocol["selective"]["risk_at"]["0.90"]
+    assert manifest.temperature == protocol["calibration"]["temperature"]
+    assert manifest.abstention_threshold == protocol["selective"]["threshold"]
+    assert manifest.refusal.false_refusals == report["refusal"]["false_refusals"]
+    assert manifest.data.sources[0].sha256 == report["data"]["sha256"]
+
+
+def test_the_counts_add_up(directory: Path) -> None:
+    counts = Manifest.read(directory).data.counts
+    assert sum(sum(part.values()) for part in counts.values()) == 32
+
+
+def test_the_released_network_is_the_averaged_one_within_half_precision(workshop: Path, directory: Path) -> None:
+    predictor = Predictor.load(directory)
+    average = checkpoint.load(workshop / "run").average
+    for name, value in predictor.net.state_dict().items():
+        assert torch.allclose(value.float(), average[name].float(), rtol=2e-3, atol=1e-4), name
+
+
+def test_the_accuracy_is_that_of_the_predictor_itself(workshop: Path, directory: Path) -> None:
+    report = json.loads((directory / "report.json").read_text())
+    again = workshop / "again.json"
+    arguments = ["--weights", str(directory), "--data", str(workshop / "data"), "--out", str(again), "--draws", "5"]
+    assert evaluate.main([*arguments, "--protocol", "grouped"]) == 0
+    measured = json.loads(again.read_text())["protocols"][0]
+    assert measured["confusion"] == report["protocols"][0]["confusion"]
+    assert "the very split of its training" in measured["protocol"]
+
+
+def test_a_random_protocol_says_that_it_flatters(workshop: Path, directory: Path) -> None:
+    out = workshop / "random.json"
+    arguments = ["--weights", str(directory), "--data", str(workshop / "data"), "--out", str(out), "--draws", "5"]
+    assert evaluate.main([*arguments, "--protocol", "random"]) == 0
+    assert "flatters" in json.loads(out.read_text())["protocols"][0]["protocol"]
+
+
+def test_evaluation_names_a_missing_class(
+    workshop: Path, directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(workshop / "data", tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "Pre")
+    arguments = ["--weights", str(directory), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out.json")]
+    assert evaluate.main([*arguments, "--protocol", "all"]) == 2
+    assert "class 'Pre' has no images" in capsys.readouterr().err
+
+
+def test_a_run_on_other_data_is_not_released(
+    workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(workshop / "data", tmp_path / "data")
+    (tmp_path / "data" / "Pro" / "smear-000.png").unlink()
+    arguments = ["--run", str(workshop / "run"), "--data", str(tmp_path / "data"), "--out", str(tmp_path)]
+    assert release.main([*arguments, "--version", "0.1.1"]) == 2
+    assert "no longer holds the data" in capsys.readouterr().err
+
+
+def test_the_card_quotes_the_report(directory: Path, tmp_path: Path) -> None:
+    assert card.main(["--weights", str(directory), "--out", str(tmp_path / "card.md")]) == 0
+    text = (tmp_path / "card.md").read_text()
+    report = json.loads((directory / "report.json").read_text())
+    assert f"{report['protocols'][0]['overall']['macro_f1']['value']:.3f}" in text
+    assert "Benign means haematogones" in text
+    assert "flow cytometry" in text
+    assert Manifest.read(directory).weights.sha256 in text
+    assert "nan" not in text.lower().split()
+
+
+def test_a_missed_bar_is_called_missed(directory: Path) -> None:
+    manifest = Manifest.read(directory)
+    lines = card.bars(manifest)
+    for title, key, direction, bar in card.BARS:
+        value = manifest.metrics[0].values[key]
+        reached = value is not None and (value >= bar if direction == "at least" else value <= bar)
+        row = next(line for line in lines if title in line)
+        assert ("reached" in row) == reached
+        assert ("**missed**" in row) != reached
+
+
+def test_robustness_is_measured_for_every_named_change(directory: Path) -> None:
+    rows = json.loads((directory / "report.json").read_text())["robustness"]
+    assert set(rows) == {"unchanged", *robustness.CHANGES}
+    assert all(0 <= row["accuracy"] <= 1 for row in rows.values())
+
+
+@pytest.mark.parametrize("name", sorted(robustness.CHANGES))
+def test_each_change_keeps_the_size_and_changes_the_picture(name: str) -> None:
+    picture = reference.draw_smear(3)
+    before = picture.copy()
+    changed = robustness.CHANGES[name](picture)
+    assert changed.shape == picture.shape
+    assert changed.dtype == np.uint8
+    assert not np.array_equal(changed, picture)
+    assert np.array_equal(picture, before)

@@ -1,0 +1,374 @@
+"""The bars that concern the worker, each beside its baseline in the same run on the same machine.
+
+A machine differs from the next and is shared, so only ratios count; times are medians of repeats. Baseline and ours
+take turns, so that both meet the same machine.
+"""
+
+import io
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from django.conf import settings
+from django.core.files.storage import storages
+from django.db import connection
+from django.db.models import F, Max, Min
+from PIL import Image
+
+from accounts.models import Site, User
+from diagnosis.models import Case, ModelVersion, Patient, PredictionRun, SmearImage, WorkerHeartbeat
+from diagnosis.services.cases import case_submit
+from diagnosis.services.images import image_add
+from diagnosis.services.predictions import runs_nudge
+from diagnosis.states import Priority, RunState
+from ml import preprocessing, reference
+from ml.backends import eager
+from ml.choosing import choose, parity, with_engine
+from ml.decode import decode
+from ml.predictor import batches, forward
+from worker import inference
+from worker.claiming import runs_claim
+from worker.drain import queue_drain
+
+PARITY_PICTURES = 512
+BACKLOG = 10_000
+PICTURE_SIDE = 640
+DISTINCT = 48
+IMAGES_PER_CASE = 24
+CELERY = (sys.executable, "-m", "celery", "-A", "worker.celery:app", "worker", "--concurrency", "1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bar. `met` is None where this machine cannot tell."""
+
+    name: str
+    baseline: float | None
+    ours: float | None
+    ratio: float | None
+    bar: str
+    met: bool | None
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    images: int = 480
+    repeats: int = 3
+    backlog: int = BACKLOG
+    parity: int = PARITY_PICTURES
+    two_workers: bool = True
+
+
+QUICK = Effort(images=48, repeats=1, backlog=1000, parity=32, two_workers=False)
+
+
+class Benchmark:
+    """A laboratory of its own in an empty database, and the model whose worker is measured."""
+
+    def __init__(self, version: ModelVersion, effort: Effort) -> None:
+        self.version = version
+        self.effort = effort
+        self.predictor = inference.predictor_of(version)
+        inference._predictors[version.pk] = self.predictor
+        self.batch = inference.batch_size(self.predictor)
+        site = Site.objects.create(name="Benchmark", code="benchmark")
+        self.site = site
+        self.technician = User.objects.create(username="benchmark", site=site)
+        self.patient = Patient.objects.create(site=site, mrn="B-1", family_name="Benchmark")
+        self.cases = 0
+        self.pictures = [reference.draw_smear(seed, PICTURE_SIDE) for seed in range(min(DISTINCT, effort.images))]
+        self.uploaded = self._upload()
+
+    def rows(self) -> Iterator[Row]:
+        choice = choose(self.predictor, settings.INFERENCE_BACKEND, self.batch, settings.INFERENCE_CACHE_DIR)
+        self.reason = choice.reason
+        self.predictor.engine = choice.engine
+        yield from self.throughput()
+        yield self.claiming()
+        yield self.urgent()
+        if self.effort.two_workers:
+            yield self.two_workers()
+        yield self.parity()
+
+    def parity(self) -> Row:
+        pictures = [reference.draw_smear(seed, nuclei=2 + seed % 15) for seed in range(self.effort.parity)]
+        found = parity(self.predictor, self.predictor.engine, pictures, self.batch)
+        bar = "largest difference ≤ 0.02, no class changed above 0.6"
+        note = f"{found.classes_changed} classes changed on {found.pictures} drawn pictures"
+        return Row("parity with eager fp32", None, found.largest_gap, None, bar, found.holds, note)
+
+    def throughput(self) -> Iterator[Row]:
+        """Database to database, against one image at a time and against the predictor on ready batches."""
+        data = [self._read(image) for image in self.uploaded]
+        ready = np.stack([preprocessing.apply(picture, self.predictor.steps) for picture in self.pictures])
+        loops, alone, ours = [], [], []
+        for _ in range(self.effort.repeats):
+            loops.append(self._usual_loop(data[: max(8, self.effort.images // 8)]))
+            alone.append(self._ready_batches(ready))
+            ours.append(self._drained(self.effort.images))
+        rate, usual, best = (statistics.median(rates) for rates in (ours, loops, alone))
+        amx = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+        bar = 4.0 if amx else 2.0
+        note = f"{self.predictor.backend} on {self.predictor.device}, {'with' if amx else 'without'} AMX"
+        yield ratio_row("worker against a synchronous loop, images/s", usual, rate, bar, note)
+        yield ratio_row("worker against the predictor on ready batches, images/s", best, rate, 0.8, note)
+
+    def claiming(self) -> Row:
+        """A claim must not cost more because much waits."""
+        few = self._claim_seconds(200)
+        many = self._claim_seconds(self.effort.backlog)
+        self._clear()
+        ratio = many / few
+        note = f"{self.effort.backlog} queued against 200"
+        return Row("claim of a batch, ms", few * 1000, many * 1000, ratio, "ratio ≤ 2", ratio <= 2, note)
+
+    def urgent(self) -> Row:
+        """A STAT image behind a backlog, in times of a batch."""
+        idle: list[float] = []
+        behind: list[float] = []
+        batch_times: list[float] = []
+        for _ in range(self.effort.repeats):
+            self._queue(1, Priority.STAT)
+            self._drain_all()
+            idle.append(self._waited())
+            self._clear()
+            self._queue(self.effort.backlog)
+            behind.append(self._stat_amid_backlog(batch_times))
+            self._clear()
+        batches_waited = statistics.median(behind) / statistics.median(batch_times)
+        note = f"{statistics.median(batch_times):.2f} s a batch, {self.effort.backlog} routine images before it"
+        return Row(
+            "STAT behind a backlog, s",
+            statistics.median(idle),
+            statistics.median(behind),
+            batches_waited,
+            "within 3 batch times",
+            batches_waited <= 3,
+            note,
+        )
+
+    def two_workers(self) -> Row:
+        """Real processes, one thread each."""
+        rates = {count: self._with_workers(count) for count in (1, 2)}
+        enough = len(os.sched_getaffinity(0)) >= 2 and os.getloadavg()[0] < 3.5
+        row = ratio_row("two workers against one, images/s", rates[1], rates[2], 1.8, "one thread each")
+        return row if enough else Row(**{**row.as_dict(), "met": row.met or None, "note": "the cores were not free"})
+
+    # --- what is done -----------------------------------------------------------------------------------------------
+
+    def _upload(self) -> list[SmearImage]:
+        case = self._case()
+        images = []
+        for number, picture in enumerate(self.pictures):
+            if number and number % IMAGES_PER_CASE == 0:
+                case = self._case()
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, "JPEG", quality=92)
+            buffer.seek(0)
+            images.append(image_add(case=case, actor=self.technician, upload=buffer, file_name=f"{number}.jpg"))
+        return images
+
+    def _case(self, priority: Priority = Priority.ROUTINE) -> Case:
+        self.cases += 1
+        return Case.objects.create(
+            site=self.site,
+            patient=self.patient,
+            accession_number=f"B-{self.cases}",
+            submitted_by=self.technician,
+            priority=priority,
+            image_kind=self.version.input_kind,
+        )
+
+    def _queue(self, count: int, priority: Priority = Priority.ROUTINE) -> None:
+        """Submitted cases whose images are those that were uploaded, once more."""
+        left = count
+        while left:
+            here = min(left, IMAGES_PER_CASE, len(self.uploaded))
+            case = self._case(priority)
+            start = self.cases * IMAGES_PER_CASE
+            chosen = [self.uploaded[(start + offset) % len(self.uploaded)] for offset in range(here)]
+            SmearImage.objects.bulk_create(copy_of(image, case, at) for at, image in enumerate(chosen, 1))
+            case_submit(case=case, actor=self.technician)
+            left -= here
+
+    def _clear(self) -> None:
+        """Leave nothing queued for what is measured next."""
+        PredictionRun.objects.filter(state=RunState.QUEUED).update(
+            state=RunState.CANCELLED, finished_at="2000-01-01T00:00Z"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE diagnosis_predictionrun")
+
+    def _drain_all(self) -> None:
+        while queue_drain():
+            pass
+
+    def _drained(self, count: int) -> float:
+        self._queue(count)
+        started = time.perf_counter()
+        self._drain_all()
+        return count / (time.perf_counter() - started)
+
+    def _usual_loop(self, data: list[bytes]) -> float:
+        """As the usual web application does it: one after the other, fp32, plain layout of memory."""
+        exact = with_engine(self.predictor, eager(self.predictor, 1, Path()))
+        net = exact.net.to(memory_format=torch.contiguous_format)
+        started = time.perf_counter()
+        for item in data:
+            ready = preprocessing.apply(decode(item), self.predictor.steps)
+            with torch.inference_mode():
+                net(torch.from_numpy(ready[None]).to(exact.engine.device)).softmax(dim=1).cpu()
+        took = time.perf_counter() - started
+        net.to(memory_format=torch.channels_last)
+        return len(data) / took
+
+    def _ready_batches(self, ready: np.ndarray) -> float:
+        rounds = max(1, self.effort.images // len(ready))
+        started = time.perf_counter()
+        for _ in range(rounds):
+            for part in batches(list(ready), self.batch):
+                forward(self.predictor.net, torch.from_numpy(np.stack(part)), self.predictor.engine)
+        return rounds * len(ready) / (time.perf_counter() - started)
+
+    def _read(self, image: SmearImage) -> bytes:
+        with storages["smears"].open(image.sha256) as stored:
+            data: bytes = stored.read()
+            return data
+
+    def _claim_seconds(self, queued: int) -> float:
+        self._clear()
+        self._queue(queued)
+        times = []
+        for _ in range(11):
+            started = time.perf_counter()
+            claim = runs_claim(limit=self.batch, worker="benchmark", model_versions=[self.version.pk])
+            times.append(time.perf_counter() - started)
+            if claim:
+                PredictionRun.objects.filter(lease_token=claim.token).update(
+                    state=RunState.QUEUED, lease_token=None, lease_expires_at=None, attempts=0
+                )
+        return statistics.median(times)
+
+    def _stat_amid_backlog(self, batch_times: list[float]) -> float:
+        """Hand a STAT image in while the worker is in the middle of the backlog."""
+        submitted = threading.Event()
+
+        def hand_in() -> None:
+            time.sleep(1.5)
+            self._queue(1, Priority.STAT)
+            submitted.set()
+            connection.close()
+
+        thread = threading.Thread(target=hand_in)
+        thread.start()
+        stat = PredictionRun.objects.filter(priority=Priority.STAT, state=RunState.SUCCEEDED)
+        before = stat.count()
+        while not submitted.is_set() or stat.count() == before:
+            queue_drain()
+        thread.join()
+        batch_times.append(self._batch_seconds())
+        return self._waited()
+
+    def _waited(self) -> float:
+        done = PredictionRun.objects.filter(priority=Priority.STAT, state=RunState.SUCCEEDED)
+        waited = done.order_by("-finished_at").values_list(F("finished_at") - F("queued_at"), flat=True)
+        return float(waited[0].total_seconds())
+
+    def _batch_seconds(self) -> float:
+        """Between the ends of one batch and the next."""
+        ends: list[Any] = list(
+            PredictionRun.objects.filter(state=RunState.SUCCEEDED, priority=Priority.ROUTINE)
+            .order_by("-finished_at")
+            .values_list("finished_at", flat=True)
+            .distinct()[:12]
+        )
+        return statistics.median((later - earlier).total_seconds() for later, earlier in itertools.pairwise(ends))
+
+    def _with_workers(self, count: int) -> float:
+        images = max(self.batch * 4, self.effort.images // 2)
+        with workers(count):
+            wait_for(lambda: WorkerHeartbeat.objects.filter(ready=True).count() == count)
+            self._queue(images)
+            newest = PredictionRun.objects.filter(state=RunState.QUEUED)
+            ids = list(newest.values_list("pk", flat=True))
+            for _ in range(count * 2):
+                runs_nudge()
+            ours = PredictionRun.objects.filter(pk__in=ids)
+            wait_for(lambda: not ours.exclude(state=RunState.SUCCEEDED).exclude(state=RunState.REFUSED).exists())
+        span = ours.aggregate(first=Min("started_at"), last=Max("finished_at"))
+        WorkerHeartbeat.objects.all().delete()
+        return images / float((span["last"] - span["first"]).total_seconds())
+
+
+def copy_of(image: SmearImage, case: Case, position: int) -> SmearImage:
+    fields = ("file_name", "sha256", "content_type", "size", "width", "height", "thumbnail_sha256", "thumbnail_size")
+    values = {name: getattr(image, name) for name in fields}
+    return SmearImage(case=case, position=position, uploaded_by=case.submitted_by, quality=image.quality, **values)
+
+
+def ratio_row(name: str, baseline: float, ours: float, bar: float, note: str) -> Row:
+    ratio = ours / baseline
+    return Row(name, baseline, ours, ratio, f"ratio ≥ {bar:g}", ratio >= bar, note)
+
+
+@contextmanager
+def workers(count: int) -> Iterator[None]:
+    """Workers as in production, one thread each, on the engine that needs no preparation."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "INFERENCE_BACKEND": "autocast"}
+    started = [
+        subprocess.Popen(
+            [*CELERY, "-n", f"benchmark-{number}@%h"],
+            env=environment,
+            cwd=settings.BASE_DIR,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for number in range(count)
+    ]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(timeout=60)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 600.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("The workers did not get there in time.")
+        time.sleep(0.2)
+
+
+def active_version() -> ModelVersion | None:
+    return ModelVersion.objects.filter(status="active").order_by("task").first()
+
+
+def table(rows: list[Row]) -> list[str]:
+    """For a terminal."""
+    said = {True: "met", False: "MISSED", None: "open"}
+    lines = [f"{'':<58} {'baseline':>9} {'ours':>9} {'ratio':>7}  {'':<7} bar"]
+    for row in rows:
+        figures = [f"{value:.3g}" if value is not None else "-" for value in (row.baseline, row.ours, row.ratio)]
+        columns = f"{row.name:<58} {figures[0]:>9} {figures[1]:>9} {figures[2]:>7}  {said[row.met]:<7}"
+        lines.append(f"{columns} {row.bar} ({row.note})")
+    return lines

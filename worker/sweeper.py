@@ -1,0 +1,27 @@
+"""What beat has done every few seconds: nothing that was handed in may stay where it is."""
+
+import datetime
+
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from diagnosis.models import Case, PredictionRun, WorkerHeartbeat
+from diagnosis.selectors.queue import SWEEPER
+from diagnosis.services.cases import case_advance
+from diagnosis.states import OPEN_RUN_STATES, CaseState, RunState
+from worker.claiming import leases_free
+
+FORGOTTEN = datetime.timedelta(hours=1)
+
+
+def queue_sweep() -> bool:
+    """Free expired leases, move on cases whose runs are all at an end. True when runs wait in the queue."""
+    WorkerHeartbeat.objects.update_or_create(name=SWEEPER, defaults={"seen_at": Now(), "ready": True})
+    WorkerHeartbeat.objects.filter(seen_at__lt=Now() - FORGOTTEN).delete()
+    leases_free()
+    open_runs = PredictionRun.objects.of_cases().filter(
+        image__case=OuterRef("pk"), image__withdrawn_at__isnull=True, state__in=OPEN_RUN_STATES
+    )
+    for case in Case.objects.filter(state=CaseState.SUBMITTED).exclude(Exists(open_runs)):
+        case_advance(case=case)
+    return PredictionRun.objects.filter(state=RunState.QUEUED).exists()
