@@ -38,18 +38,22 @@ def abstention_threshold(labels: Ints, probabilities: Floats, *, risk: float, le
     return float(np.floor(confidence[fine[-1]] * 1e4) / 1e4)
 
 
-def conformal_threshold(labels: Ints, probabilities: Floats, miss: float = 0.05) -> float:
+def conformal_threshold(labels: Ints, probabilities: Floats, groups: Ints, miss: float = 0.05) -> float:
     """The probability a class needs to be in the prediction set, so that sets miss the truth at most `miss`.
 
-    Split conformal prediction (Vovk et al. 2005; Sadinle et al. 2019). Holds for exchangeable pictures; fields of
-    one patient are not, so the reported coverage counts, not the promise.
+    Split conformal prediction (Vovk et al. 2005; Sadinle et al. 2019) with every group of the same weight, for a
+    picture of a group never seen before (CDF pooling; Dunn, Wasserman and Ramdas, JASA 2022).
     """
-    scores = np.sort(1.0 - probabilities[np.arange(len(labels)), labels])
-    rank = int(np.ceil((len(scores) + 1) * (1 - miss))) - 1
-    return float(1.0 - scores[min(rank, len(scores) - 1)])
+    scores = 1.0 - probabilities[np.arange(len(labels)), labels]
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    weights = 1.0 / (counts[inverse] * (len(counts) + 1))
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(weights[order])
+    place = int(np.searchsorted(reached, 1 - miss - 1e-12))
+    return float(1.0 - scores[order[min(place, len(scores) - 1)]])
 
 
 def conformal_sets(probabilities: Floats, threshold: float) -> np.ndarray:
-    """Bool (N, C): the classes in each prediction set."""
-    members: np.ndarray = probabilities >= threshold
+    """Bool (N, C): the classes in each prediction set; the likeliest class is always one of them."""
+    members: np.ndarray = (probabilities >= threshold) | (probabilities == probabilities.max(1, keepdims=True))
     return members

@@ -41,7 +41,8 @@ class ConfigError(ValueError):
 class TrainConfig:
     """The settings of one run.
 
-    `protocol` is "contiguous" (blocks of file numbers with an embargo) or "grouped" (patients, near duplicates).
+    `protocol` is "contiguous" (blocks of file numbers with an embargo), "grouped" (patients, near duplicates),
+    "random" (picture by picture, for comparison with studies that split so) or "whole" (nothing is held out).
     `samples` is how many draws make an epoch (0: as many as training images); `balance` 0 draws images evenly, 1
     draws classes evenly. `frozen` modules keep the weights and BatchNorm statistics they start from.
     `learning_rate` is the peak of a warm-up + cosine schedule.

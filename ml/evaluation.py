@@ -38,6 +38,16 @@ class Answers:
         return Answers(names, *picked, self.codes, self.malignant)
 
 
+def pooled(parts: Sequence[Answers]) -> Answers:
+    """The answers of several networks to pictures that none of them learned from, as one."""
+    first = parts[0]
+    names = [name for part in parts for name in part.names]
+    labels, logits, groups = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "logits", "groups")
+    )
+    return Answers(names, labels, logits, groups, first.codes, first.malignant)
+
+
 def sessions(names: Sequence[str], labels: Ints, groups: Ints) -> Ints:
     """Stand-in for patients where none are known: runs of ten file numbers of a class, joined by near duplicates."""
     keys = [f"{label}-{splits.file_number(name) // SESSION}" for name, label in zip(names, labels, strict=True)]
@@ -181,7 +191,9 @@ def conformal(answers: Answers, probabilities: Floats, miss: float = 0.05, seed:
     members = np.zeros(probabilities.shape, dtype=bool)
     for mine, other in ((first, ~first), (~first, first)):
         if other.any():
-            limit = calibration.conformal_threshold(answers.labels[other], probabilities[other], miss)
+            limit = calibration.conformal_threshold(
+                answers.labels[other], probabilities[other], answers.groups[other], miss
+            )
             members[mine] = calibration.conformal_sets(probabilities[mine], limit)
     covered = members[np.arange(len(answers.labels)), answers.labels]
     rows = {
@@ -211,14 +223,23 @@ def worst(answers: Answers, probabilities: Floats, count: int = 20) -> list[dict
 
 
 def evaluate(
-    answers: Answers, *, name: str, protocol: str, threshold: float | None, draws: int = 1000
+    answers: Answers,
+    *,
+    name: str,
+    protocol: str,
+    threshold: float | None,
+    draws: int = 1000,
+    risk: float = 0.005,
+    least_coverage: float = 0.8,
 ) -> dict[str, Any]:
     """The whole report of one protocol; `threshold` None picks the abstention threshold from these very answers."""
     raw = calibration.softmax(answers.logits)
     temperature = calibration.fit_temperature(answers.logits, answers.labels)
     calibrated = cross_fitted(answers)
     if threshold is None:
-        threshold = calibration.abstention_threshold(answers.labels, calibrated, risk=0.005, least_coverage=0.8)
+        threshold = calibration.abstention_threshold(
+            answers.labels, calibrated, risk=risk, least_coverage=least_coverage
+        )
     table = metrics.confusion(answers.labels, calibrated.argmax(1), len(answers.codes))
     return {
         "name": name,

@@ -66,6 +66,13 @@ class RefusalInfo(Strict):
     measured_on: Text
 
 
+class ConformalInfo(Strict):
+    """A class is in the prediction set from this probability on; sets miss the truth `miss` (0..1) of the time."""
+
+    miss: Share
+    threshold: Share
+
+
 class SourceInfo(Strict):
     """One data set that went in."""
 
@@ -108,6 +115,7 @@ class Manifest(Strict):
     weights: WeightsInfo
     temperature: Annotated[float, Field(gt=0.0)]
     abstention_threshold: Share
+    conformal: ConformalInfo | None = None
     refusal: RefusalInfo
     data: DataInfo
     training: dict[str, Any]

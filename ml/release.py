@@ -1,8 +1,10 @@
-"""`python -m ml.release --run DIR --data DIR --version X.Y.Z`: from a training run to a released directory.
+"""`python -m ml.release --run DIR --data DIR --version X.Y.Z`: from training runs to a released directory.
 
 Writes weights (fp16 safetensors), measures them through the very Predictor that will serve them, and puts what was
-measured into manifest.json and report.json. What is released is the averaged network of the last epoch. Temperature
-and abstention threshold come from the held-out block; figures after temperature are cross-fitted over its groups.
+measured into manifest.json and report.json. What is released is the averaged network of the run's last epoch.
+
+A run that learned from everything has nothing left to be measured on: then `--folds` names runs of the same recipe
+that held out one contiguous block each, whose answers are pooled, and temperature, thresholds and figures are theirs.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from ml import checkpoint, config, decode, duplicates, evaluation, metrics, quality, robustness, sources
+from ml import audit, calibration, checkpoint, config, duplicates, evaluation, quality, sources, stress
 from ml import data as datasets
 from ml.manifest import (
     ClassInfo,
+    ConformalInfo,
     DataInfo,
     Manifest,
     ManifestError,
@@ -35,34 +38,40 @@ from ml.manifest import (
     WeightsInfo,
 )
 from ml.model import ARCHITECTURE
-from ml.predictor import Predictor, WeightsError
+from ml.predictor import WeightsError
 from ml.splits import Split
-from ml.tasks import TASKS, Task
-from ml.train import split as split_of
+from ml.tasks import Task
+from ml.trial import Material, Trial, TrialError, half
 
 ROOT = Path(__file__).parent / "weights"
 WEIGHTS_FILE = "model.safetensors"
+MISS = 0.05
+RISK = 0.005
+LEAST_COVERAGE = 0.8
 THRESHOLDS = {
-    "min_side": 120.0,
-    "min_light": 90.0,
-    "min_stained": 0.02,
-    "min_middle": 0.45,
-    "min_colour": 0.003,
-    "min_purple": 0.85,
-    "min_sharpness": 0.006,
+    "field": {
+        "min_side": 120.0,
+        "min_light": 90.0,
+        "min_stained": 0.02,
+        "min_middle": 0.45,
+        "min_colour": 0.003,
+        "min_purple": 0.85,
+        "min_sharpness": 0.006,
+    },
+    "single_cell": {
+        "min_side": 32.0,
+        "min_light": 90.0,
+        "min_stained": 0.02,
+        "min_middle": 0.2,
+        "min_colour": 0.003,
+        "min_purple": 0.85,
+        "min_sharpness": 0.0015,
+    },
 }
 
 
 class ReleaseError(RuntimeError):
     """The run cannot be released; the message says why."""
-
-
-def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Kernels and matrices in fp16; BatchNorm's vectors stay fp32, where small variances would lose their digits."""
-    return {
-        key: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for key, value in state.items()
-    }
 
 
 def write_weights(directory: Path, state: dict[str, Tensor]) -> WeightsInfo:
@@ -92,37 +101,73 @@ def counts(task: Task, labels: np.ndarray, parts: Split) -> dict[str, dict[str, 
     }
 
 
+def block(settings: config.TrainConfig) -> str:
+    return f"{settings.held_start:.0%} to {settings.held_start + settings.held_share:.0%}"
+
+
+BEHIND = (
+    "37 numbers on its sides and all near duplicates of it (256-bit difference hash, distance at most 32) left out "
+    "of training; identical files counted once."
+)
+
+
 def protocol_sentence(settings: config.TrainConfig) -> str:
     if settings.protocol == "contiguous":
-        first, last = settings.held_start, settings.held_start + settings.held_share
+        return f"Per class, one contiguous block of file numbers held out ({block(settings)} of the row), {BEHIND}"
+    if settings.protocol == "random":
         return (
-            f"Per class, one contiguous block of file numbers held out ({first:.0%} to {last:.0%} of the row), "
-            "37 numbers on its sides and all near duplicates of it (256-bit difference hash, distance at most 32) "
-            "left out of training; identical files counted once."
+            f"{settings.held_share:.0%} of every class drawn picture by picture and held out, identical files counted "
+            "once: fields of one slide lie on both sides, so this flatters."
         )
-    return f"Whole groups (patients, near duplicates) held out, about {settings.held_share:.0%} of every class."
+    if settings.protocol == "whole":
+        return "Nothing held out: the figures are those of the folds."
+    return f"Whole groups (patients, near duplicates) held out, at least {settings.held_share:.0%} of every class."
+
+
+def folds_sentence(folds: Sequence[Trial]) -> str:
+    blocks = ", ".join(block(trial.settings) for trial in folds)
+    return (
+        f"Cross-validation: {len(folds)} networks of one recipe, each with one contiguous block of file numbers per "
+        f"class held out ({blocks} of the row), {BEHIND} Answers pooled."
+    )
 
 
 class Release:
-    """One release in the making: the run, its data, and where it goes."""
+    """One release in the making: the run, the runs that measure its recipe, their data, and where it goes."""
 
-    def __init__(self, run: Path, root: Path, version: str, out: Path, earlier: Sequence[Path] = ()) -> None:
-        self.state = checkpoint.load(run)
-        facts = self.state.facts
-        self.task = TASKS[facts["task"]]
-        self.version, self.root, self.run, self.earlier = version, root, run, tuple(earlier)
-        self.settings = config.override(
-            config.DEFAULTS[self.task.name], {**facts["config"], "epochs": facts["planned"][-1][1]}
-        )
-        found = datasets.load(self.task, root, self.settings.steps)
-        if found.fingerprint != facts["fingerprint"]:
-            raise ReleaseError(f"{root} no longer holds the data this run was trained on")
-        self.data = datasets.without_duplicates(found)
-        self.duplicates = len(found) - len(self.data)
-        self.parts = split_of(self.data, self.settings)
+    def __init__(
+        self,
+        run: Path,
+        root: Path,
+        version: str,
+        out: Path,
+        *,
+        earlier: Sequence[Path] = (),
+        folds: Sequence[Path] = (),
+        random: Path | None = None,
+    ) -> None:
+        self.trial, self.version = Trial(run), version
+        self.task, self.settings = self.trial.task, self.trial.settings
+        self.earlier = [Trial(each) for each in earlier]
+        self.folds = [Trial(each) for each in folds]
+        self.random = Trial(random) if random else None
+        self.material = Material.read(self.task, root, self.settings)
+        for trial in (self.trial, *self.folds, *([self.random] if self.random else [])):
+            if trial.settings.steps != self.settings.steps or trial.task != self.task:
+                raise ReleaseError(f"{trial.folder} was trained for another task or with other preprocessing")
+            trial.attach(self.material)
+        if not self.folds and len(self.trial.parts.held_out) == 0:
+            raise ReleaseError(f"{run} held nothing out; name runs that did with --folds")
+        self.thresholds = THRESHOLDS[self.task.input]
         self.directory = out / self.task.name / version
 
+    @property
+    def measured(self) -> Sequence[Trial]:
+        """The runs whose held-out answers the figures come from."""
+        return self.folds or [self.trial]
+
     def manifest(self, weights: WeightsInfo, **measured: Any) -> Manifest:
+        text = sources.TEXTS[self.task.name]
         values: dict[str, Any] = {
             "schema_version": 1,
             "task": self.task.name,
@@ -142,101 +187,163 @@ class Release:
             "data": self.data_info(),
             "training": {
                 "settings": config.as_dict(self.settings),
-                "epochs": self.state.facts["epoch"],
-                "planned": facts_of_plan(self.state.facts["planned"]),
-                "started_from": self.state.facts.get("started_from"),
+                "epochs": self.trial.state.facts["epoch"],
+                "planned": facts_of_plan(self.trial.state.facts["planned"]),
+                "started_from": self.trial.state.facts.get("started_from"),
                 "earlier_stages": self.earlier_stages(),
             },
             "metrics": [],
-            "intended_use": sources.INTENDED_USE,
-            "limitations": sources.LIMITATIONS,
-            "caveats": sources.CAVEATS,
+            "intended_use": text.intended_use,
+            "limitations": list(text.limitations),
+            "caveats": list(text.caveats),
             "licence": sources.LICENCE,
         }
         return Manifest.model_validate({**values, **measured})
 
     def refusal(self, rate: float, measured_on: str) -> RefusalInfo:
         return RefusalInfo(
-            version=quality.VERSION, thresholds=THRESHOLDS, false_refusals=rate, measured_on=measured_on
+            version=quality.VERSION, thresholds=self.thresholds, false_refusals=rate, measured_on=measured_on
         )
 
     def data_info(self) -> DataInfo:
-        own = SourceInfo.model_validate(
-            {**sources.TALEQANI, "images": len(self.data), "sha256": self.data.fingerprint}
-        )
+        own = source_infos(self.material.sources(), self.material.data.fingerprint, "training")
+        known = {source.name for source in own}
+        before = [source for source in self.earlier_sources() if source.name not in known]
         return DataInfo(
-            sources=[own, *self.earlier_sources()],
-            split=protocol_sentence(self.settings),
-            counts=counts(self.task, self.data.labels, self.parts),
+            sources=[*own, *before],
+            split=folds_sentence(self.folds) if self.folds else protocol_sentence(self.settings),
+            counts=counts(self.task, self.material.data.labels, self.trial.parts),
         )
 
     def earlier_sources(self) -> list[SourceInfo]:
         """The data sets of runs for another task this one builds on; they share one fingerprint, made over all."""
-        found = []
-        for run in self.earlier:
-            record = json.loads((run / "run.json").read_text())
+        found: dict[str, SourceInfo] = {}
+        for record in (trial.record() for trial in self.earlier):
             if record["task"] != self.task.name:
-                found += [
-                    SourceInfo.model_validate(
-                        {**sources.BY_NAME[name], "images": images, "sha256": record["fingerprint"]}
-                    )
-                    for name, images in sorted(record["sources"].items())
-                ]
-        return found
+                infos = source_infos(record["sources"], record["fingerprint"], "pretraining")
+                found.update({info.name: info for info in infos})
+        return list(found.values())
 
     def earlier_stages(self) -> list[dict[str, Any]]:
         """The runs this one builds on, in order, with the epochs they really ran."""
-        stages = []
-        for run in self.earlier:
-            facts = checkpoint.facts(run)
-            stages.append({"task": facts["task"], "epochs": facts["epoch"], "settings": facts["config"]})
-        return stages
+        facts = [trial.state.facts for trial in self.earlier]
+        return [{"task": fact["task"], "epochs": fact["epoch"], "settings": fact["config"]} for fact in facts]
 
     def curves(self) -> list[dict[str, float]]:
         """Epochs of every stage for this task in one row, numbered through; `stage` counts from 1."""
         rows: list[dict[str, float]] = []
-        stage = 0
-        for run in [*self.earlier, self.run]:
-            if json.loads((run / "run.json").read_text())["task"] == self.task.name:
-                stage += 1
-                own = json.loads((run / "curves.json").read_text())
-                rows += [{**row, "stage": stage, "epoch": len(rows) + index} for index, row in enumerate(own, start=1)]
+        stages = [trial for trial in [*self.earlier, self.trial] if trial.task == self.task]
+        for stage, trial in enumerate(stages, start=1):
+            rows += [
+                {**row, "stage": stage, "epoch": len(rows) + index}
+                for index, row in enumerate(trial.curves(), start=1)
+            ]
         return rows
-
-    def pictures(self, positions: np.ndarray) -> list[np.ndarray]:
-        """Pictures as delivered."""
-        return [decode.decode((self.root / self.data.names[index]).read_bytes()) for index in positions]
 
     def build(self, draws: int, probes: int) -> Manifest:
         """Write the directory and return its manifest."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        weights = write_weights(self.directory, self.state.average)
-        self.manifest(weights).write(self.directory)
-        predictor = Predictor.load(self.directory)
-        pictures = self.pictures(self.parts.held_out)
-        report = self.measure(predictor, pictures, draws, probes)
-        final = self.manifest(weights, **self.conclusions(report))
+        weights = write_weights(self.directory, self.trial.state.average)
+        report, conformal = self.measure(self.manifest(weights), draws, probes)
+        final = self.manifest(weights, conformal=conformal, **self.conclusions(report))
         final.write(self.directory)
         (self.directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")
         (self.directory / "curves.json").write_text(json.dumps(self.curves(), indent=1) + "\n")
         return final
 
-    def answers(self, logits: np.ndarray, positions: np.ndarray) -> evaluation.Answers:
-        names = [self.data.names[index] for index in positions]
-        labels = self.data.labels[positions]
-        groups = evaluation.sessions(names, labels, self.data.groups[positions])
-        malignant = [item.malignant for item in self.task.classes]
-        return evaluation.Answers(names, labels, logits.astype(np.float64), groups, self.task.codes, malignant)
+    def measure(self, manifest: Manifest, draws: int, probes: int) -> tuple[dict[str, Any], ConformalInfo]:
+        """The whole report, and the threshold of prediction sets from the same answers."""
+        began, answered = time.perf_counter(), 0
+        parts = []
+        for trial in self.measured:
+            held = trial.parts.held_out
+            logits = trial.predictor(manifest).logits(self.material.pictures(held))
+            parts.append(self.material.answers(logits, held))
+            answered += len(held)
+        seconds = time.perf_counter() - began
+        pooled = evaluation.pooled(parts)
+        main = evaluation.evaluate(
+            pooled,
+            name=self.main_name(),
+            protocol=self.data_info().split,
+            threshold=None,
+            draws=draws,
+            risk=RISK,
+            least_coverage=LEAST_COVERAGE,
+        )
+        threshold = main["selective"]["threshold"]
+        first = self.measured[0]
+        predictor = first.predictor(manifest)
+        pictures = self.material.pictures(first.parts.held_out)
+        every = self.material.pictures(np.concatenate([trial.parts.held_out for trial in self.measured]))
+        report = {
+            "schema_version": evaluation.SCHEMA_VERSION,
+            "task": self.task.name,
+            "version": self.version,
+            "data": {
+                "images": len(self.material.data),
+                "duplicates_removed": self.material.duplicates,
+                "near_duplicate_groups": near_duplicate_groups(self.material.data.groups),
+                "near_duplicate_distance": duplicates.NEAR,
+                "sha256": self.material.data.fingerprint,
+                "counts": counts(self.task, self.material.data.labels, self.trial.parts),
+            },
+            "protocols": [
+                main,
+                *self.by_source(pooled, threshold, draws),
+                *self.embargo(manifest, threshold, draws),
+                *self.flattered(manifest, threshold, draws),
+            ],
+            "refusal": {
+                "false_refusals": stress.false_refusals(every, self.thresholds),
+                **stress.refusals_of_spoilt(pictures, self.thresholds),
+            },
+            "robustness": stress.robustness_of(predictor, pictures, parts[0], probes),
+            "cost": {
+                "parameters": sum(v.numel() for key, v in self.trial.state.average.items() if "running" not in key),
+                "images_per_second": round(answered / seconds, 1),
+                "backend": predictor.backend,
+                "threads": torch.get_num_threads(),
+            },
+        }
+        if self.task.input == "field":
+            report["shortcuts"] = shortcuts(self.material.root, main)
+        calibrated = calibration.softmax(pooled.logits, main["calibration"]["temperature"])
+        limit = calibration.conformal_threshold(pooled.labels, calibrated, pooled.groups, MISS)
+        return report, ConformalInfo(miss=MISS, threshold=round(limit, 6))
 
-    def embargo(self, predictor: Predictor, threshold: float, draws: int) -> list[dict[str, Any]]:
-        """The pictures between the two sides: never trained on, never looked at, but near what was trained on."""
-        positions = self.parts.dropped
-        if len(positions) == 0:
-            return []
-        answers = self.answers(predictor.logits(self.pictures(positions)), positions)
+    def main_name(self) -> str:
+        if self.folds:
+            return "cross-validation"
+        return {"contiguous": "contiguous-block", "grouped": "held-out-groups"}.get(
+            self.settings.protocol, self.settings.protocol
+        )
+
+    def by_source(self, pooled: evaluation.Answers, threshold: float, draws: int) -> list[dict[str, Any]]:
+        """The same answers, data set by data set, where there are several."""
+        of = np.array([name.partition("/")[0] for name in pooled.names])
+        names = sorted(set(of)) if self.task.input == "single_cell" else []
         return [
             evaluation.evaluate(
-                answers,
+                pooled.part(np.flatnonzero(of == name)),
+                name=f"held-out-{name}",
+                protocol=f"Of the held-out pictures, those of {name}.",
+                threshold=threshold,
+                draws=draws,
+            )
+            for name in names
+            if len(names) > 1
+        ]
+
+    def embargo(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
+        """The pictures between the two sides: never trained on, never looked at, but near what was trained on."""
+        positions = self.trial.parts.dropped
+        if self.folds or len(positions) == 0:
+            return []
+        logits = self.trial.predictor(manifest).logits(self.material.pictures(positions))
+        return [
+            evaluation.evaluate(
+                self.material.answers(logits, positions),
                 name="embargo-zone",
                 protocol="The pictures left out between training and held-out block, near duplicates among them.",
                 threshold=threshold,
@@ -244,51 +351,44 @@ class Release:
             )
         ]
 
-    def measure(self, predictor: Predictor, pictures: list[np.ndarray], draws: int, probes: int) -> dict[str, Any]:
-        began = time.perf_counter()
-        answers = self.answers(predictor.logits(pictures), self.parts.held_out)
-        seconds = time.perf_counter() - began
-        main = evaluation.evaluate(
-            answers,
-            name="contiguous-block",
-            protocol=protocol_sentence(self.settings),
-            threshold=None,
-            draws=draws,
-        )
-        refused = [bool(quality.reasons(quality.measure(picture), THRESHOLDS)) for picture in pictures]
-        return {
-            "schema_version": evaluation.SCHEMA_VERSION,
-            "task": self.task.name,
-            "version": self.version,
-            "data": {
-                "images": len(self.data),
-                "duplicates_removed": self.duplicates,
-                "near_duplicate_groups": near_duplicate_groups(self.data.groups),
-                "near_duplicate_distance": duplicates.NEAR,
-                "sha256": self.data.fingerprint,
-                "counts": counts(self.task, self.data.labels, self.parts),
-            },
-            "protocols": [main, *self.embargo(predictor, main["selective"]["threshold"], draws)],
-            "refusal": {"false_refusals": float(np.mean(refused)), **refusals_of_spoilt(pictures)},
-            "robustness": robustness_of(predictor, pictures, answers, probes),
-            "cost": {
-                "parameters": sum(value.numel() for key, value in self.state.average.items() if "running" not in key),
-                "images_per_second": round(len(pictures) / seconds, 1),
-                "backend": predictor.backend,
-                "threads": torch.get_num_threads(),
-            },
-        }
+    def flattered(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
+        """The kind of split most studies use, for comparison."""
+        if self.random is None:
+            return []
+        positions = self.random.parts.held_out
+        logits = self.random.predictor(manifest).logits(self.material.pictures(positions))
+        return [
+            evaluation.evaluate(
+                self.material.answers(logits, positions),
+                name="random-split",
+                protocol=protocol_sentence(self.random.settings),
+                threshold=threshold,
+                draws=draws,
+            )
+        ]
 
     def conclusions(self, report: dict[str, Any]) -> dict[str, Any]:
         """The manifest's measured fields, taken from the report as they stand there."""
         main = report["protocols"][0]
-        held_out = f"{main['images']} held-out fields of the same hospital"
         return {
             "temperature": main["calibration"]["temperature"],
             "abstention_threshold": main["selective"]["threshold"],
-            "refusal": self.refusal(report["refusal"]["false_refusals"], held_out),
+            "refusal": self.refusal(
+                report["refusal"]["false_refusals"], f"{main['images']} held-out pictures of the same sources"
+            ),
             "metrics": [metrics_of(protocol) for protocol in report["protocols"]],
         }
+
+
+def source_infos(found: dict[str, int], fingerprint: str, role: str) -> list[SourceInfo]:
+    """Raises ReleaseError for a data set whose reference and terms are not in `ml.sources`."""
+    unknown = sorted(set(found) - sources.BY_NAME.keys())
+    if unknown:
+        raise ReleaseError(f"ml/sources.py does not say where {', '.join(unknown)} comes from and on what terms")
+    return [
+        SourceInfo.model_validate({**sources.BY_NAME[name], "role": role, "images": images, "sha256": fingerprint})
+        for name, images in sorted(found.items())
+    ]
 
 
 def facts_of_plan(planned: list[list[int]]) -> list[dict[str, int]]:
@@ -309,48 +409,15 @@ def near_duplicate_groups(groups: np.ndarray) -> int:
     return int((np.bincount(groups) > 1).sum())
 
 
-def refusals_of_spoilt(pictures: list[np.ndarray]) -> dict[str, float]:
-    """Share refused (0..1) of the same pictures made unusable, and of pictures that never were smears."""
-    generator = np.random.default_rng(0)
-    noise = [generator.integers(0, 256, picture.shape, dtype=np.uint8) for picture in pictures[:50]]
-    blank = [np.full_like(picture, 40 + 4 * index) for index, picture in enumerate(pictures[:50])]
-    cases = {
-        "blurred (sigma 3 px at 224)": [robustness.blur(picture, 3.0) for picture in pictures],
-        "blurred (sigma 5 px at 224)": [robustness.blur(picture, 5.0) for picture in pictures],
-        "evenly filled": blank,
-        "random noise": noise,
-        "colours turned (green and blue swapped)": [picture[..., [0, 2, 1]] for picture in pictures],
-        "without colour": [robustness.grey(picture) for picture in pictures],
-    }
-    return {
-        name: float(np.mean([bool(quality.reasons(quality.measure(picture), THRESHOLDS)) for picture in made]))
-        for name, made in cases.items()
-    }
+def shortcuts(root: Path, main: dict[str, Any]) -> dict[str, Any]:
+    """What numbers that say nothing about cells would score, beside the model's own balanced accuracy."""
+    rows = {name: {k: v for k, v in row.items() if not k.startswith("flagged")} for name, row in probes(root).items()}
+    value = main["overall"]["balanced_accuracy"]["value"]
+    return {"the model": {"preprocessed": value, "chance": 1 / len(main["classes"])}, **rows}
 
 
-def robustness_of(
-    predictor: Predictor, pictures: list[np.ndarray], answers: evaluation.Answers, probes: int
-) -> dict[str, Any]:
-    """Accuracy, macro-F1 and leukaemia figures of `probes` changed held-out pictures, refusing nothing.
-
-    Every k-th picture is taken, so that all classes and sessions are there; empty when `probes` is 0.
-    """
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(probes, len(pictures))).round().astype(int))
-    pictures, labels = [pictures[index] for index in chosen], answers.labels[chosen]
-    rows: dict[str, Any] = {}
-    if not pictures:
-        return rows
-    for name, change in {"unchanged": lambda picture: picture, **robustness.CHANGES}.items():
-        probabilities = predictor.probabilities([change(picture) for picture in pictures])
-        figures = metrics.summary(labels, probabilities)
-        binary = metrics.leukaemia(labels, probabilities, answers.malignant)
-        rows[name] = {
-            "images": len(labels),
-            "accuracy": figures["accuracy"],
-            "macro_f1": figures["macro_f1"],
-            **{f"leukaemia_{key}": value for key, value in binary.items()},
-        }
-    return rows
+def probes(root: Path) -> dict[str, dict[str, float | bool]]:
+    return audit.probes(audit.read(root))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -360,6 +427,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--earlier", type=Path, nargs="*", default=[], help="folders of the runs it builds on, in order"
     )
+    parser.add_argument(
+        "--folds", type=Path, nargs="*", default=[], help="folders of runs of its recipe, each with a block held out"
+    )
+    parser.add_argument("--random", type=Path, help="folder of a run of its recipe with a random split")
     parser.add_argument("--version", required=True, help="major.minor.patch")
     parser.add_argument("--out", type=Path, default=ROOT, help="root of the released weights")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws for the intervals")
@@ -370,9 +441,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        release = Release(options.run, options.data, options.version, options.out, options.earlier)
+        release = Release(
+            options.run,
+            options.data,
+            options.version,
+            options.out,
+            earlier=options.earlier,
+            folds=options.folds,
+            random=options.random,
+        )
         made = release.build(options.draws, options.probes)
-    except (ReleaseError, checkpoint.CheckpointError, datasets.DataError, ManifestError, WeightsError) as error:
+    except (
+        ReleaseError,
+        TrialError,
+        checkpoint.CheckpointError,
+        datasets.DataError,
+        ManifestError,
+        WeightsError,
+    ) as error:
         print(f"ml.release: {error}", file=sys.stderr)
         return 2
     print(json.dumps(made.metrics[0].values, indent=1))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 TALEQANI = {
     "name": "taleqani",
-    "role": "training",
     "reference": (
         "Aria et al., Acute Lymphoblastic Leukemia (ALL) image dataset, 2021, doi:10.34740/KAGGLE/DSV/2175623; "
         "Ghaderzadeh et al., Int J Intell Syst 2022;37:5113, doi:10.1002/int.22753"
@@ -13,44 +14,79 @@ TALEQANI = {
 }
 PBC = {
     "name": "pbc",
-    "role": "pretraining",
     "reference": "Acevedo et al., Data in Brief 2020;30:105474, doi:10.17632/snkd93bnjr.1",
     "terms": "CC BY 4.0",
 }
 DEEPAPL = {
     "name": "deepapl",
-    "role": "pretraining",
     "reference": "Sidhom et al., npj Precis Oncol 2021;5:38, doi:10.6084/m9.figshare.14294675.v1",
     "terms": "Not settled by the authors; research use only.",
 }
 
 BY_NAME = {source["name"]: source for source in (TALEQANI, PBC, DEEPAPL)}
 
-INTENDED_USE = (
-    "Research use only. A morphological suggestion on single fields of Romanowsky-stained marrow or blood smears of "
-    "people in whom B-lineage acute lymphoblastic leukaemia is in question, shown to a haematologist who has read the "
-    "smear first. Not a diagnostic device."
-)
-CAVEATS = [
-    "Benign means haematogones, the marrow's own B-cell precursors. It does not mean healthy blood.",
-    "Early, Pre and Pro are stages of B-ALL that are decided by flow cytometry; morphology only suggests them.",
-    "The model knows four classes. Any other disease, AML and T-ALL among them, is answered with one of these four.",
-]
-LIMITATIONS = [
-    "Trained on fields of one hospital, one camera and one magnification (about 23 pixels to a white cell at 224 px).",
-    (
-        "The data set names no patients: fields of one patient may lie on both sides of a split; blocks of file "
-        "numbers with an embargo lessen this, they do not rule it out."
+
+@dataclass(frozen=True)
+class Texts:
+    """What a task's manifests and cards say in words."""
+
+    intended_use: str
+    caveats: tuple[str, ...]
+    limitations: tuple[str, ...]
+
+
+TEXTS = {
+    "b-all-stage": Texts(
+        intended_use=(
+            "Research use only. A morphological suggestion on single fields of Romanowsky-stained marrow or blood "
+            "smears of people in whom B-lineage acute lymphoblastic leukaemia is in question, shown to a "
+            "haematologist who has read the smear first. Not a diagnostic device."
+        ),
+        caveats=(
+            "Benign means haematogones, the marrow's own B-cell precursors. It does not mean healthy blood.",
+            "Early, Pre and Pro are stages of B-ALL that flow cytometry decides; morphology only suggests them.",
+            (
+                "The model knows four classes. Any other disease, AML and T-ALL among them, is answered with one of "
+                "these four."
+            ),
+        ),
+        limitations=(
+            (
+                "Trained on fields of one hospital, one camera and one magnification (about 23 pixels to a white cell "
+                "at 224 px)."
+            ),
+            (
+                "The data set names no patients: fields of one patient may lie on both sides of a split; blocks of "
+                "file numbers with an embargo lessen this, they do not rule it out."
+            ),
+            "Colours and optics of other laboratories are imitated in training, not sampled: expect worse there.",
+            "It needs the magnification it was trained at: at half or double of it, its answers are worthless.",
+            "Overexposed pictures, whose glass is clipped to white, mislead it: leukaemia is then called benign.",
+            "Stages of leukaemia are taken for each other more often than leukaemia for benign.",
+            "The settings were found while looking at held-out blocks, so the figures are somewhat optimistic.",
+        ),
     ),
-    "Colours and optics of other laboratories are imitated in training, not sampled; expect worse figures there.",
-    "It needs the magnification it was trained at: at half or double of it, its answers are worthless.",
-    "Overexposed pictures, whose glass is clipped to white, mislead it: leukaemia is then called benign.",
-    "Stages of leukaemia are taken for each other more often than leukaemia for benign; see the confusion matrix.",
-    (
-        "The held-out block was looked at while the settings were being found, so its figures are somewhat "
-        "optimistic; they come from one block, not from cross-validation."
+    "cell-type": Texts(
+        intended_use=(
+            "Research use only. A suggestion of the type of one stained white cell, cut out of a blood or marrow "
+            "smear, and through many of them of a differential count, shown to a haematologist who has read the "
+            "smear first. Not a diagnostic device."
+        ),
+        caveats=(
+            "A blast is named by its looks alone; lineage and leukaemia are decided by flow cytometry and genetics.",
+            "Haematogones look like blasts and are called blasts.",
+            "Every cell gets one of the known types, whatever it is; plasma cells and hairy cells are not known.",
+        ),
+        limitations=(
+            (
+                "Blasts and promyelocytes come from one hospital, healthy cells from another: part of what tells them "
+                "apart may be the laboratory, though glass and stain are evened out and varied in training."
+            ),
+            "The patients' cells were labelled by few people; monocytes, promyelocytes and blasts are disputed.",
+            "Rare types have few pictures; their figures have wide intervals.",
+        ),
     ),
-]
+}
 LICENCE = (
     "The weights were made from research data and are for research use only; the images themselves are not part of "
     "the release. The code that runs them is under Apache-2.0."

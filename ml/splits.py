@@ -75,6 +75,25 @@ def grouped(
     return _split(held, np.zeros_like(held))
 
 
+def random(labels: Sequence[int] | np.ndarray, *, share: float, seed: int) -> Split:
+    """Pictures drawn one by one, `share` of every class held out: slides lie on both sides, so the figures flatter.
+
+    Here only to compare with studies that split this way.
+    """
+    label_of = np.asarray(labels)
+    held = np.zeros(len(label_of), dtype=bool)
+    generator = np.random.default_rng(seed)
+    for label in np.unique(label_of):
+        mine = np.flatnonzero(label_of == label)
+        held[generator.permutation(mine)[: max(1, round(share * len(mine)))]] = True
+    return _split(held, np.zeros_like(held))
+
+
+def whole(count: int) -> Split:
+    """Everything to learn from; what such a model can do is measured on the runs that held something out."""
+    return _split(np.zeros(count, dtype=bool), np.zeros(count, dtype=bool))
+
+
 def _split(held: np.ndarray, dropped: np.ndarray) -> Split:
     return Split(
         train=np.flatnonzero(~held & ~dropped), held_out=np.flatnonzero(held), dropped=np.flatnonzero(dropped)

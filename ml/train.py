@@ -30,6 +30,7 @@ from ml.checkpoint import Checkpoint, CheckpointError
 from ml.config import TrainConfig
 from ml.data import Dataset
 from ml.predictor import WeightsError, read_weights
+from ml.ranks import Ranks, joined
 from ml.tasks import TASKS, Task
 
 NEEDED_BYTES = 1_500_000_000
@@ -46,6 +47,10 @@ def split(data: Dataset, settings: TrainConfig) -> splits.Split:
         )
     if settings.protocol == "grouped":
         return splits.grouped(data.groups, data.labels, share=settings.held_share, seed=settings.seed)
+    if settings.protocol == "random":
+        return splits.random(data.labels, share=settings.held_share, seed=settings.seed)
+    if settings.protocol == "whole":
+        return splits.whole(len(data))
     raise TrainingError(f"unknown split protocol {settings.protocol!r}")
 
 
@@ -161,9 +166,18 @@ def earlier_weights(directory: Path) -> tuple[tuple[str, ...], dict[str, Tensor]
 class Run:
     """One training run: network, optimiser, average and curves, saved after every epoch."""
 
-    def __init__(self, task: Task, data: Dataset, settings: TrainConfig, out: Path, start_from: Path | None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        data: Dataset,
+        settings: TrainConfig,
+        out: Path,
+        start_from: Path | None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.ranks = ranks or Ranks()
         torch.manual_seed(settings.seed)
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(max(1, settings.threads // self.ranks.count))
         self.task, self.data, self.settings, self.out = task, data, settings, out
         self.parts = split(data, settings)
         self.net = model.build(len(task.classes), settings.dropout)
@@ -172,6 +186,7 @@ class Run:
         self.net = self.net.to(memory_format=torch.channels_last)
         for module in self.frozen():
             module.requires_grad_(False)
+        self.wrapped = self.ranks.wrapped(self.net)
         self.optimiser = make_optimiser(self.net, settings)
         self.average = Average(self.net, settings.average_decay)
         self.curves: list[dict[str, float]] = []
@@ -245,13 +260,16 @@ class Run:
         generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
         torch.manual_seed(settings.seed * 100_003 + epoch)
         order = draw(self.data.labels[self.parts.train], settings, generator).numpy()
-        self.net.train()
+        if not self.ranks.leads:
+            generator.manual_seed(settings.seed * 100_003 + epoch + 1_000_000_007 * self.ranks.rank)
+        self.wrapped.train()
         for module in self.frozen():
             module.eval()
         losses, hits, seen = 0.0, 0, 0
         bar = tqdm(range(self.steps_per_epoch), desc=f"epoch {epoch + 1}/{settings.epochs}", mininterval=10)
+        bar.disable = bar.disable or not self.ranks.leads
         for step in bar:
-            chosen = self.parts.train[order[step * settings.batch : (step + 1) * settings.batch]]
+            chosen = self.ranks.share(self.parts.train[order[step * settings.batch : (step + 1) * settings.batch]])
             self.set_rate(epoch * self.steps_per_epoch + step)
             loss, right = self.train_step(chosen, generator)
             losses, hits, seen = losses + loss * len(chosen), hits + right, seen + len(chosen)
@@ -268,7 +286,7 @@ class Run:
         labels = torch.from_numpy(self.data.labels[chosen])
         batch = self.settings.augmentation(to_input(self.data.pictures[chosen]), generator)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = self.net(normalised(batch, self.settings))
+            logits = self.wrapped(normalised(batch, self.settings))
         loss = F.cross_entropy(logits.float(), labels)
         if not torch.isfinite(loss):
             raise TrainingError("the loss is no longer a number; lower the learning rate")
@@ -291,12 +309,17 @@ class Run:
         for epoch in range(self.resume(), self.settings.epochs):
             began = time.monotonic()
             row: dict[str, float] = {"epoch": epoch + 1, **self.train_epoch(epoch)}
-            if (epoch + 1) % self.settings.evaluate_every == 0 or epoch + 1 == self.settings.epochs:
-                row.update({f"held_out_{key}": value for key, value in self.evaluate().items()})
-            row["seconds"] = round(time.monotonic() - began, 1)
-            self.curves.append(row)
-            self.save(epoch + 1)
-            print(json.dumps(row), flush=True)
+            if self.ranks.leads:
+                self.finish_epoch(epoch + 1, row, began)
+            self.ranks.wait()
+
+    def finish_epoch(self, epoch: int, row: dict[str, float], began: float) -> None:
+        if epoch % self.settings.evaluate_every == 0 or epoch == self.settings.epochs:
+            row.update({f"held_out_{key}": value for key, value in self.evaluate().items()})
+        row["seconds"] = round(time.monotonic() - began, 1)
+        self.curves.append(row)
+        self.save(epoch)
+        print(json.dumps(row), flush=True)
 
 
 def check_space(out: Path) -> None:
@@ -319,16 +342,28 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    task = TASKS[options.task]
     try:
-        settings = configuration.DEFAULTS[task.name]
-        if options.config:
-            settings = configuration.from_json(settings, options.config)
-        if options.epochs:
-            settings = dataclasses.replace(settings, epochs=options.epochs)
-        check_space(options.out)
-        data = datasets.without_duplicates(datasets.load(task, options.data, settings.steps))
-        run = Run(task, data, settings, options.out, options.start_from)
+        with joined() as ranks:
+            train(options, ranks)
+    except (TrainingError, CheckpointError, WeightsError, datasets.DataError, ValueError, OSError) as error:
+        print(f"training stopped: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train(options: argparse.Namespace, ranks: Ranks) -> None:
+    task = TASKS[options.task]
+    settings = configuration.DEFAULTS[task.name]
+    if options.config:
+        settings = configuration.from_json(settings, options.config)
+    if options.epochs:
+        settings = dataclasses.replace(settings, epochs=options.epochs)
+    if settings.batch % ranks.count:
+        raise TrainingError(f"a batch of {settings.batch} cannot be shared evenly among {ranks.count} processes")
+    check_space(options.out)
+    data = datasets.without_duplicates(datasets.load(task, options.data, settings.steps, progress=ranks.leads))
+    run = Run(task, data, settings, options.out, options.start_from, ranks)
+    if ranks.leads:
         record: dict[str, Any] = {
             "task": task.name,
             "config": configuration.as_dict(settings),
@@ -340,11 +375,7 @@ def main(arguments: list[str] | None = None) -> int:
             "dropped": len(run.parts.dropped),
         }
         (options.out / "run.json").write_text(json.dumps(record, indent=1))
-        run.run()
-    except (TrainingError, CheckpointError, WeightsError, datasets.DataError, ValueError, OSError) as error:
-        print(f"training stopped: {error}", file=sys.stderr)
-        return 2
-    return 0
+    run.run()
 
 
 if __name__ == "__main__":

@@ -60,13 +60,13 @@ def manifest(**changes: Any) -> Any:
         "weights": {"file": "model.safetensors", "sha256": "0" * 64, "bytes": 1},
         "temperature": 1.0,
         "abstention_threshold": 0.0,
-        "refusal": {"version": 1, "thresholds": THRESHOLDS, "false_refusals": 0.0, "measured_on": "nothing"},
+        "refusal": {"version": 1, "thresholds": THRESHOLDS["field"], "false_refusals": 0.0, "measured_on": "nothing"},
         "data": {"sources": [], "split": "none", "counts": {}},
         "training": {},
         "metrics": [],
-        "intended_use": sources.INTENDED_USE,
-        "limitations": sources.LIMITATIONS,
-        "caveats": sources.CAVEATS,
+        "intended_use": sources.TEXTS["b-all-stage"].intended_use,
+        "limitations": list(sources.TEXTS["b-all-stage"].limitations),
+        "caveats": list(sources.TEXTS["b-all-stage"].caveats),
         "licence": sources.LICENCE,
     }
     return Manifest.model_validate({**values, **changes})

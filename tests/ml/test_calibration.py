@@ -66,7 +66,19 @@ def test_a_faultless_model_never_abstains() -> None:
 def test_conformal_sets_hold_the_truth_as_often_as_promised(miss: float) -> None:
     values, labels = logits()
     probabilities = calibration.softmax(values)
-    threshold = calibration.conformal_threshold(labels[:2000], probabilities[:2000], miss)
+    threshold = calibration.conformal_threshold(labels[:2000], probabilities[:2000], np.arange(2000), miss)
     members = calibration.conformal_sets(probabilities[2000:], threshold)
     covered = members[np.arange(2000), labels[2000:]].mean()
     assert covered == pytest.approx(1 - miss, abs=0.03)
+
+
+def test_a_large_group_counts_no_more_than_a_small_one() -> None:
+    probabilities = np.concatenate([np.tile([0.9, 0.1], (1000, 1)), np.tile([0.3, 0.7], (10, 1))])
+    labels, groups = np.zeros(1010, dtype=int), np.repeat([0, *range(1, 11)], [1000, *[1] * 10])
+    assert calibration.conformal_threshold(labels, probabilities, groups, 0.2) == pytest.approx(0.3)
+    assert calibration.conformal_threshold(labels, probabilities, np.arange(1010), 0.2) == pytest.approx(0.9)
+
+
+def test_a_conformal_set_is_never_empty() -> None:
+    members = calibration.conformal_sets(np.array([[0.4, 0.35, 0.25]]), 0.6)
+    assert members.tolist() == [[True, False, False]]

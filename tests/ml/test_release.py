@@ -37,14 +37,14 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set, a run on it, and its release 0.1.0 with a card."""
     root = tmp_path_factory.mktemp("workshop")
     for label, item in enumerate(B_ALL_STAGE.classes):
-        (root / "data" / item.code).mkdir(parents=True)
+        (root / "taleqani" / item.code).mkdir(parents=True)
         for number in range(8):
             picture = reference.draw_smear(10 * label + number, size=128)
-            Image.fromarray(picture).save(root / "data" / item.code / f"smear-{number:03d}.png")
+            Image.fromarray(picture).save(root / "taleqani" / item.code / f"smear-{number:03d}.png")
     (root / "settings.json").write_text(json.dumps(SETTINGS))
-    places = ["--data", str(root / "data"), "--out", str(root / "run"), "--config", str(root / "settings.json")]
+    places = ["--data", str(root / "taleqani"), "--out", str(root / "run"), "--config", str(root / "settings.json")]
     assert train.main(["--task", "b-all-stage", *places]) == 0
-    arguments = ["--run", str(root / "run"), "--data", str(root / "data"), "--out", str(root / "weights")]
+    arguments = ["--run", str(root / "run"), "--data", str(root / "taleqani"), "--out", str(root / "weights")]
     assert release.main([*arguments, "--version", "0.1.0", "--draws", "5", "--probes", "8"]) == 0
     return root
 
@@ -86,7 +86,16 @@ def test_the_released_network_is_the_averaged_one_within_half_precision(workshop
 def test_the_accuracy_is_that_of_the_predictor_itself(workshop: Path, directory: Path) -> None:
     report = json.loads((directory / "report.json").read_text())
     again = workshop / "again.json"
-    arguments = ["--weights", str(directory), "--data", str(workshop / "data"), "--out", str(again), "--draws", "5"]
+    arguments = [
+        "--weights",
+        str(directory),
+        "--data",
+        str(workshop / "taleqani"),
+        "--out",
+        str(again),
+        "--draws",
+        "5",
+    ]
     assert evaluate.main([*arguments, "--protocol", "grouped"]) == 0
     measured = json.loads(again.read_text())["protocols"][0]
     assert measured["confusion"] == report["protocols"][0]["confusion"]
@@ -95,7 +104,7 @@ def test_the_accuracy_is_that_of_the_predictor_itself(workshop: Path, directory:
 
 def test_a_random_protocol_says_that_it_flatters(workshop: Path, directory: Path) -> None:
     out = workshop / "random.json"
-    arguments = ["--weights", str(directory), "--data", str(workshop / "data"), "--out", str(out), "--draws", "5"]
+    arguments = ["--weights", str(directory), "--data", str(workshop / "taleqani"), "--out", str(out), "--draws", "5"]
     assert evaluate.main([*arguments, "--protocol", "random"]) == 0
     assert "flatters" in json.loads(out.read_text())["protocols"][0]["protocol"]
 
@@ -103,9 +112,16 @@ def test_a_random_protocol_says_that_it_flatters(workshop: Path, directory: Path
 def test_evaluation_names_a_missing_class(
     workshop: Path, directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(workshop / "data", tmp_path / "data")
-    shutil.rmtree(tmp_path / "data" / "Pre")
-    arguments = ["--weights", str(directory), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out.json")]
+    shutil.copytree(workshop / "taleqani", tmp_path / "taleqani")
+    shutil.rmtree(tmp_path / "taleqani" / "Pre")
+    arguments = [
+        "--weights",
+        str(directory),
+        "--data",
+        str(tmp_path / "taleqani"),
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
     assert evaluate.main([*arguments, "--protocol", "all"]) == 2
     assert "class 'Pre' has no images" in capsys.readouterr().err
 
@@ -113,11 +129,37 @@ def test_evaluation_names_a_missing_class(
 def test_a_run_on_other_data_is_not_released(
     workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(workshop / "data", tmp_path / "data")
-    (tmp_path / "data" / "Pro" / "smear-000.png").unlink()
-    arguments = ["--run", str(workshop / "run"), "--data", str(tmp_path / "data"), "--out", str(tmp_path)]
+    shutil.copytree(workshop / "taleqani", tmp_path / "taleqani")
+    (tmp_path / "taleqani" / "Pro" / "smear-000.png").unlink()
+    arguments = ["--run", str(workshop / "run"), "--data", str(tmp_path / "taleqani"), "--out", str(tmp_path)]
     assert release.main([*arguments, "--version", "0.1.1"]) == 2
     assert "no longer holds the data" in capsys.readouterr().err
+
+
+def test_a_run_that_learned_from_everything_is_measured_on_its_folds(workshop: Path, tmp_path: Path) -> None:
+    places = ["--data", str(workshop / "taleqani"), "--task", "b-all-stage"]
+    blocks = {"held_start": 0.0, "held_share": 0.5}, {"held_start": 0.5, "held_share": 0.5}
+    runs = {
+        "whole": {"protocol": "whole"},
+        "random": {"protocol": "random"},
+        "first": {"protocol": "random", "seed": 1, **blocks[0]},
+        "second": {"protocol": "random", "seed": 1, **blocks[1]},
+    }
+    for name, changes in runs.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**SETTINGS, **changes}))
+        where = ["--config", str(tmp_path / f"{name}.json"), "--out", str(tmp_path / name)]
+        assert train.main([*places, *where]) == 0
+    run = ["--run", str(tmp_path / "whole"), "--data", str(workshop / "taleqani"), "--out", str(tmp_path / "weights")]
+    options = ["--version", "0.2.0", "--draws", "5", "--probes", "0"]
+    assert release.main([*run, *options]) == 2
+    folds = ["--folds", str(tmp_path / "first"), str(tmp_path / "second"), "--random", str(tmp_path / "random")]
+    assert release.main([*run, *options, *folds]) == 0
+    directory = tmp_path / "weights" / "b-all-stage" / "0.2.0"
+    report = json.loads((directory / "report.json").read_text())
+    assert [row["name"] for row in report["protocols"]] == ["cross-validation", "random-split"]
+    assert report["protocols"][0]["images"] == 32
+    assert "2 networks of one recipe" in report["protocols"][0]["protocol"]
+    assert Predictor.load(directory).manifest.conformal is not None
 
 
 def test_the_card_quotes_the_report(directory: Path, tmp_path: Path) -> None:

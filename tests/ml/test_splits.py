@@ -82,3 +82,16 @@ def test_grouped_splits_are_repeatable_by_seed() -> None:
     first, again, other = (splits.grouped(groups, labels, share=0.2, seed=seed) for seed in (3, 3, 4))
     assert np.array_equal(first.held_out, again.held_out)
     assert not np.array_equal(first.held_out, other.held_out)
+
+
+def test_a_random_split_holds_out_a_share_of_every_class() -> None:
+    labels = np.repeat([0, 1], [100, 900])
+    part = splits.random(labels, share=0.2, seed=1)
+    assert np.bincount(labels[part.held_out]).tolist() == [20, 180]
+    assert sorted([*part.train, *part.held_out]) == list(range(1000))
+    assert (splits.random(labels, share=0.2, seed=1).held_out == part.held_out).all()
+
+
+def test_the_whole_set_can_be_learned_from() -> None:
+    part = splits.whole(7)
+    assert (len(part.train), len(part.held_out), len(part.dropped)) == (7, 0, 0)

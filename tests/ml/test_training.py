@@ -19,6 +19,7 @@ from PIL import Image
 
 from ml import checkpoint, config, model, reference, train
 from ml.config import ConfigError
+from ml.ranks import Ranks
 from ml.tasks import B_ALL_STAGE
 
 SMALL = {
@@ -69,6 +70,29 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(folder: Path) ->
     whole, mended = checkpoint.load(folder / "unbroken"), checkpoint.load(folder / "broken")
     assert checkpoint.digest(whole.network) == checkpoint.digest(mended.network)
     assert checkpoint.digest(whole.average) == checkpoint.digest(mended.average)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(folder: Path) -> None:
+    (folder / "small.json").write_text(json.dumps({**SMALL, "epochs": 1, "evaluate_every": 1}))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ml.train"]
+    done = subprocess.run(
+        [*launch, *command(folder, "out")], cwd=Path(train.__file__).parents[1], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
+    saved = checkpoint.load(folder / "out")
+    assert saved.facts["epoch"] == 1
+    alone = folder / "alone"
+    assert train.main(command(folder, "alone")) == 0
+    assert checkpoint.digest(checkpoint.load(alone).average) != checkpoint.digest(saved.average)
+    assert checkpoint.load(alone).facts["fingerprint"] == saved.facts["fingerprint"]
+
+
+def test_a_batch_that_cannot_be_shared_is_named(folder: Path) -> None:
+    options = train.parse(command(folder, "out"))
+    with pytest.raises(train.TrainingError, match="cannot be shared evenly among 3"):
+        train.train(options, Ranks(0, 3))
 
 
 def test_a_run_leaves_its_record_and_curves(folder: Path) -> None:

@@ -1,0 +1,57 @@
+"""What shakes a released model and what it refuses: the same held-out pictures, changed or spoilt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ml import evaluation, metrics, quality, robustness
+from ml.predictor import Predictor
+
+
+def false_refusals(pictures: list[np.ndarray], thresholds: Mapping[str, float]) -> float:
+    """Share (0..1) of usable pictures that would be refused."""
+    return float(np.mean([bool(quality.reasons(quality.measure(picture), thresholds)) for picture in pictures]))
+
+
+def refusals_of_spoilt(pictures: list[np.ndarray], thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Share refused (0..1) of the same pictures made unusable, and of pictures that never were smears."""
+    generator = np.random.default_rng(0)
+    noise = [generator.integers(0, 256, picture.shape, dtype=np.uint8) for picture in pictures[:50]]
+    blank = [np.full_like(picture, 40 + 4 * index) for index, picture in enumerate(pictures[:50])]
+    cases = {
+        "blurred (sigma 3 px at 224)": [robustness.blur(picture, 3.0) for picture in pictures],
+        "blurred (sigma 5 px at 224)": [robustness.blur(picture, 5.0) for picture in pictures],
+        "evenly filled": blank,
+        "random noise": noise,
+        "colours turned (green and blue swapped)": [picture[..., [0, 2, 1]] for picture in pictures],
+        "without colour": [robustness.grey(picture) for picture in pictures],
+    }
+    return {name: false_refusals(made, thresholds) for name, made in cases.items()}
+
+
+def robustness_of(
+    predictor: Predictor, pictures: list[np.ndarray], answers: evaluation.Answers, probes: int
+) -> dict[str, Any]:
+    """Accuracy, macro-F1 and leukaemia figures of `probes` changed held-out pictures, refusing nothing.
+
+    Every k-th picture is taken, so that all classes and sessions are there; empty when `probes` is 0.
+    """
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(probes, len(pictures))).round().astype(int))
+    pictures, labels = [pictures[index] for index in chosen], answers.labels[chosen]
+    rows: dict[str, Any] = {}
+    if not pictures:
+        return rows
+    for name, change in {"unchanged": lambda picture: picture, **robustness.CHANGES}.items():
+        probabilities = predictor.probabilities([change(picture) for picture in pictures])
+        figures = metrics.summary(labels, probabilities)
+        binary = metrics.leukaemia(labels, probabilities, answers.malignant)
+        rows[name] = {
+            "images": len(labels),
+            "accuracy": figures["accuracy"],
+            "macro_f1": figures["macro_f1"],
+            **{f"leukaemia_{key}": evaluation.finite(value) for key, value in binary.items()},
+        }
+    return rows

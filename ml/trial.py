@@ -1,0 +1,109 @@
+"""A finished training run beside its data: which pictures it held out, and what its network says of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ml import checkpoint, config, decode, evaluation
+from ml import data as datasets
+from ml.predictor import Predictor, choose_engine, network
+from ml.splits import Split
+from ml.tasks import TASKS, Task
+from ml.train import split as split_of
+
+
+class TrialError(RuntimeError):
+    """The run does not go with the data or with the other runs; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """A data set as it lies on disk, identical files counted once; `groups` (N,) are what a bootstrap draws.
+
+    Where no patients are named, runs of ten file numbers stand in for them (`evaluation.sessions`).
+    """
+
+    task: Task
+    root: Path
+    data: datasets.Dataset
+    groups: np.ndarray
+    duplicates: int
+
+    @classmethod
+    def read(cls, task: Task, root: Path, settings: config.TrainConfig) -> Material:
+        found = datasets.load(task, root, settings.steps)
+        data = datasets.without_duplicates(found)
+        field = task.input == "field"
+        groups = evaluation.sessions(data.names, data.labels, data.groups) if field else data.groups
+        return cls(task, root, data, groups, len(found) - len(data))
+
+    def pictures(self, positions: np.ndarray) -> list[np.ndarray]:
+        """Pictures as delivered."""
+        return [decode.decode((self.root / self.data.names[index]).read_bytes()) for index in positions]
+
+    def answers(self, logits: np.ndarray, positions: np.ndarray) -> evaluation.Answers:
+        return evaluation.Answers(
+            [self.data.names[index] for index in positions],
+            self.data.labels[positions],
+            logits.astype(np.float64),
+            self.groups[positions],
+            self.task.codes,
+            [item.malignant for item in self.task.classes],
+        )
+
+    def sources(self) -> dict[str, int]:
+        """Pictures by data set: the root itself, or its folders where it holds several."""
+        if self.task.input == "field":
+            return {self.root.resolve().name: len(self.data)}
+        return datasets.sources(self.data)
+
+
+class Trial:
+    """One run. Its network is the averaged one, in the very numbers that a release would ship."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = checkpoint.load(folder)
+        facts = self.state.facts
+        self.task = TASKS[facts["task"]]
+        self.settings = config.override(
+            config.DEFAULTS[self.task.name], {**facts["config"], "epochs": facts["planned"][-1][1]}
+        )
+
+    def attach(self, material: Material) -> Trial:
+        """Say which data it was trained on; raises TrialError where that is not the data it saw."""
+        if material.data.fingerprint != self.state.facts["fingerprint"]:
+            raise TrialError(f"{material.root} no longer holds the data that {self.folder} was trained on")
+        self.material = material
+        return self
+
+    @cached_property
+    def parts(self) -> Split:
+        return split_of(self.material.data, self.settings)
+
+    def predictor(self, manifest: Any) -> Predictor:
+        """The network of this run behind another release's manifest, whose preprocessing must be its own."""
+        return Predictor(manifest, network(manifest, half(self.state.average)), choose_engine("auto"))
+
+    def record(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        return found
+
+    def curves(self) -> list[dict[str, float]]:
+        found: list[dict[str, float]] = json.loads((self.folder / "curves.json").read_text())
+        return found
+
+
+def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Kernels and matrices in fp16; BatchNorm's vectors stay fp32, where small variances would lose their digits."""
+    return {
+        key: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        for key, value in state.items()
+    }
