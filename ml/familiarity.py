@@ -15,7 +15,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
-DIMENSIONS = 96
+DIMENSIONS = 192
 PREFIX = "familiarity."
 
 

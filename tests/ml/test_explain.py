@@ -1,0 +1,53 @@
+"""The heat map adds up to the score it explains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml import explain, reference
+from ml.predictor import EAGER, Predictor
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return [reference.draw_smear(seed) for seed in range(3)]
+
+
+def test_its_mean_and_the_bias_are_the_logit(released: Path, pictures: list[np.ndarray]) -> None:
+    predictor = Predictor.load(released)
+    classes = [0, 1, 2]
+    maps = explain.heat_maps(predictor, pictures, classes)
+    bias = predictor.net.fc[-1].bias.detach().numpy()[classes]
+    logits = predictor.logits(pictures)[np.arange(3), classes]
+    tolerance = 1e-3 if predictor.backend == EAGER else 0.05 * np.abs(logits).max()
+    assert maps.mean((1, 2)) + bias == pytest.approx(logits, abs=float(tolerance))
+
+
+def test_it_is_stretched_over_the_picture() -> None:
+    heat = np.zeros((7, 7), np.float32)
+    heat[6, 0] = 3.0
+    wide = explain.on_picture(heat, 224)
+    assert wide.shape == (224, 224)
+    assert (wide.min(), wide.max()) == (0.0, 1.0)
+    row, column = np.unravel_index(wide.argmax(), wide.shape)
+    assert row > 190
+    assert column < 33
+
+
+def test_covering_paints_the_chosen_pixels_alone(pictures: list[np.ndarray]) -> None:
+    chosen = np.zeros((224, 224), dtype=bool)
+    chosen[50:60, 50:60] = True
+    painted = explain.covered(pictures[0], chosen)
+    assert len(np.unique(painted[chosen], axis=0)) == 1
+    assert np.array_equal(painted[~chosen], pictures[0][~chosen])
+
+
+def test_the_deletion_test_covers_as_much_at_random_as_where_it_is_hot(
+    released: Path, pictures: list[np.ndarray]
+) -> None:
+    rows = explain.deletion_test(Predictor.load(released), pictures)
+    assert list(rows) == ["untouched", "hottest fifth covered", "random fifth covered"]
+    assert all(0 < row["confidence"] <= 1 for row in rows.values())
