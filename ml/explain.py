@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from ml import preprocessing
+from ml import model, preprocessing
 from ml.predictor import Predictor
 
 SHARE = 0.2
@@ -24,13 +24,15 @@ Maps = np.ndarray
 def heat_maps(predictor: Predictor, pictures: Sequence[np.ndarray], classes: Sequence[int]) -> Maps:
     """Evidence (N, h, w) for one class of each picture, on the grid of the last feature maps; higher is more."""
     found: list[torch.Tensor] = []
-    hook = predictor.net.layer4.register_forward_hook(lambda _module, _inputs, output: found.append(output.float()))
+    hook = predictor.net.get_submodule("layer4").register_forward_hook(
+        lambda _module, _inputs, output: found.append(output.float())
+    )
     try:
         prepared = np.stack([preprocessing.apply(picture, predictor.steps) for picture in pictures])
         predictor.net(torch.from_numpy(prepared).to(predictor.device).contiguous(memory_format=torch.channels_last))
     finally:
         hook.remove()
-    weight = predictor.net.fc[-1].weight[torch.as_tensor(list(classes))]
+    weight = model.last_layer(predictor.net).weight[torch.as_tensor(list(classes))]
     return torch.einsum("nchw,nc->nhw", found[0], weight.float()).cpu().numpy()
 
 
@@ -58,7 +60,8 @@ def deletion_test(predictor: Predictor, pictures: Sequence[np.ndarray], seed: in
     said, rows = before.argmax(1), np.arange(len(before))
     maps = heat_maps(predictor, pictures, [int(index) for index in said])
     generator = np.random.default_rng(seed)
-    hot, drawn = [], []
+    hot: list[np.ndarray] = []
+    drawn: list[np.ndarray] = []
     for picture, heat in zip(pictures, maps, strict=True):
         size = picture.shape[0]
         by_chance = generator.random(heat.shape).astype(np.float32)

@@ -2,8 +2,7 @@
 
 Distance of the network's last features from the nearest class, in units of the spread within classes (Mahalanobis
 distance; Lee et al., NeurIPS 2018), after shrinking the covariance (Ledoit and Wolf 2004) and keeping the directions
-in which pictures of one class differ most and those in which classes differ. The projection is a linear map of the
-features, so it rides on the network's head as further outputs and costs nothing.
+in which pictures differ most.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sklearn.covariance import LedoitWolf
-from torch import Tensor, nn
+from torch import Tensor
+
+from ml import metrics
 
 DIMENSIONS = 192
 PREFIX = "familiarity."
@@ -42,10 +43,14 @@ class Familiarity:
         parts = (state[f"{PREFIX}{name}"].float() for name in ("projection", "offset", "means"))
         return cls(*parts)
 
-    def distances(self, projected: np.ndarray) -> np.ndarray:
-        """Squared distance to the nearest class over the number of dimensions (N,): about 1 for what is familiar."""
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Of features (N, F): squared distance to the nearest class over the number of dimensions (N,).
+
+        About 1 for what is familiar.
+        """
         means = self.means.numpy().astype(np.float64)
-        gaps = projected[:, None, :].astype(np.float64) - means[None]
+        projected = features.astype(np.float64) @ self.projection.numpy().T.astype(np.float64) + self.offset.numpy()
+        gaps = projected[:, None, :] - means[None]
         nearest: np.ndarray = (gaps**2).sum(2).min(1) / means.shape[1]
         return nearest
 
@@ -68,10 +73,13 @@ def fit(features: np.ndarray, labels: np.ndarray, dimensions: int = DIMENSIONS) 
     )
 
 
-@torch.no_grad()
-def widen(head: nn.Linear, familiarity: Familiarity) -> nn.Linear:
-    """A head that gives the classes' logits first and the projected features after them."""
-    wide = nn.Linear(head.in_features, head.out_features + len(familiarity.offset))
-    wide.weight.copy_(torch.cat([head.weight, familiarity.projection]))
-    wide.bias.copy_(torch.cat([head.bias, familiarity.offset]))
-    return wide
+def told_apart(near: np.ndarray, far: np.ndarray) -> dict[str, float]:
+    """How well distances tell `far` from `near` pictures: AUROC, and the share of the near ones (0..1) that is lost
+    when 95 % of the far ones are recognised."""
+    truth = np.repeat([False, True], [len(near), len(far)])
+    cut = np.quantile(far, 0.05)
+    return {
+        "images": len(far),
+        "auroc": metrics.auroc(truth, np.concatenate([near, far])),
+        "fpr_at_95_tpr": float((near >= cut).mean()),
+    }

@@ -20,6 +20,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 
 
 class ManifestError(ValueError):
@@ -73,6 +74,23 @@ class ConformalInfo(Strict):
     threshold: Share
 
 
+class FamiliarityInfo(Strict):
+    """Pictures farther than `threshold` (see `ml.familiarity`) are unlike the training data; `false_alarms` (0..1) of
+    held-out pictures of the training data's own sources are, too."""
+
+    threshold: Annotated[float, Field(gt=0.0)]
+    false_alarms: Share
+    measured_on: Text
+
+
+class SecondOpinionInfo(Strict):
+    """The released single-cell model that is asked about pictures unlike the training data (see `ml.opinion`)."""
+
+    task: Name
+    version: Version
+    weights_sha256: Sha256
+
+
 class SourceInfo(Strict):
     """One data set that went in."""
 
@@ -106,7 +124,7 @@ class Manifest(Strict):
 
     schema_version: Literal[1]
     task: Name
-    version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
+    version: Version
     title: Text
     input: Literal["field", "single_cell"]
     architecture: Name
@@ -116,6 +134,8 @@ class Manifest(Strict):
     temperature: Annotated[float, Field(gt=0.0)]
     abstention_threshold: Share
     conformal: ConformalInfo | None = None
+    familiarity: FamiliarityInfo | None = None
+    second_opinion: SecondOpinionInfo | None = None
     refusal: RefusalInfo
     data: DataInfo
     training: dict[str, Any]

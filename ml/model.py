@@ -31,6 +31,30 @@ def zero_last_gammas(net: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
+class FeaturesToo(nn.Module):
+    """A head that gives the logits and, after them, the features it got: float (N, classes + 2048)."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.head(features).float(), features.float()], dim=1)
+
+
+def give_features(net: nn.Module) -> None:
+    """Make a built network give its features after the logits."""
+    net.fc = FeaturesToo(net.get_submodule("fc"))
+
+
+def last_layer(net: nn.Module) -> nn.Linear:
+    """The linear layer that makes logits of features."""
+    found = net.get_submodule("fc.head.1" if isinstance(net.fc, FeaturesToo) else "fc.1")
+    if not isinstance(found, nn.Linear):
+        raise TypeError("the network's head does not end in a linear layer")
+    return found
+
+
 def load_trunk(net: nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Take everything but the head from another task's weights."""
     trunk = {key: value for key, value in state.items() if not key.startswith("fc.")}

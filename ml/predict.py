@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,11 @@ def line(path: Path, found: Prediction) -> dict[str, Any]:
         "refused": found.refused,
         "abstained": found.abstained,
         "reasons": list(found.reasons),
+        "prediction_set": list(found.prediction_set),
+        "cells": [
+            {"box": list(astuple(cell.box)), "class": cell.label, "probabilities": cell.probabilities}
+            for cell in found.cells
+        ],
     }
 
 

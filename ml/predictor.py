@@ -9,7 +9,8 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from ml import model, preprocessing, quality, reference
+from ml import calibration, cell_typing, familiarity, model, opinion, preprocessing, quality, reference
+from ml.cells import FoundCell
+from ml.familiarity import Familiarity
 from ml.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -37,7 +40,8 @@ class Prediction:
 
     `probabilities` are calibrated, 0..1 by class code, and sum to 1; empty when refused. `confidence` is the highest
     of them (0.0 when refused). `label` is None when refused. `abstained`: a label is named but should not be relied
-    on. `reasons` are codes of `ml.quality.REASONS`.
+    on. `reasons` are codes of `ml.quality.REASONS`. `prediction_set` holds the classes that cannot be ruled out (empty
+    where the model has no conformal threshold). `cells` are those that were looked at one by one, if any were.
     """
 
     task: str
@@ -48,6 +52,8 @@ class Prediction:
     refused: bool
     abstained: bool
     reasons: tuple[str, ...]
+    prediction_set: tuple[str, ...] = ()
+    cells: tuple[FoundCell, ...] = ()
 
     @property
     def explanation(self) -> str:
@@ -73,8 +79,11 @@ class Predictor:
 
     directory: Path | None = None
 
-    def __init__(self, manifest: Manifest, net: nn.Module, engine: Engine) -> None:
+    def __init__(
+        self, manifest: Manifest, net: nn.Module, engine: Engine, familiarity: Familiarity | None = None
+    ) -> None:
         self.manifest = manifest
+        self.familiarity = familiarity
         self.engine = engine
         self.net = net.eval().to(engine.device).to(memory_format=torch.channels_last)
         self.steps = tuple(
@@ -89,8 +98,8 @@ class Predictor:
         `device`: "auto", "cpu", "cuda" or "cuda:N". Raises ManifestError or WeightsError.
         """
         manifest = Manifest.read(directory)
-        net = network(manifest, read_weights(Path(directory), manifest))
-        predictor = cls(manifest, net, choose_engine(device))
+        state = read_weights(Path(directory), manifest)
+        predictor = cls(manifest, network(manifest, state), choose_engine(device), Familiarity.of(state))
         predictor.directory = Path(directory).resolve()
         predictor.fall_back_unless_exact()
         return predictor
@@ -111,33 +120,75 @@ class Predictor:
         limits = self.manifest.refusal.thresholds
         refusals = [quality.reasons(quality.measure(image), limits) for image in images]
         usable = [index for index, found in enumerate(refusals) if not found]
-        rows = self.probabilities([images[index] for index in usable], batch)
+        outputs = self.outputs([images[index] for index in usable], batch)
+        rows, distances = self.calibrated(outputs), self.distances(outputs)
         answers: list[Prediction] = [self.refusal(found) for found in refusals]
-        for index, row in zip(usable, rows, strict=True):
-            answers[index] = self.answer(row)
+        for index, row, distance in zip(usable, rows, distances, strict=True):
+            info = self.manifest.familiarity
+            strange = info is not None and distance > info.threshold
+            answers[index] = self.answer_to_stranger(images[index], row) if strange else self.answer(row)
         return answers
 
     def probabilities(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
-        """Calibrated probabilities (N, classes), float64, refusing nothing."""
-        logits = self.logits(images, batch)
-        scaled = logits.astype(np.float64) / self.manifest.temperature
+        """Calibrated probabilities (N, classes), float64, of the network alone, refusing nothing."""
+        return self.calibrated(self.outputs(images, batch))
+
+    def logits(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
+        """Raw logits (N, classes), float32."""
+        return self.outputs(images, batch)[:, : len(self.manifest.classes)]
+
+    def outputs(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
+        """What the network gives, float32 (N, classes) or, with a familiarity, (N, classes + features)."""
+        parts = [self.run(chunk) for chunk in batches(images, batch)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.manifest.classes)), np.float32)
+
+    def calibrated(self, outputs: np.ndarray) -> np.ndarray:
+        scaled = outputs[:, : len(self.manifest.classes)].astype(np.float64) / self.manifest.temperature
         scaled -= scaled.max(axis=1, keepdims=True)
         exponent = np.exp(scaled)
         return exponent / exponent.sum(axis=1, keepdims=True)
 
-    def logits(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
-        """Raw logits (N, classes), float32."""
-        parts = [self.run(chunk) for chunk in batches(images, batch)]
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.manifest.classes)), np.float32)
+    def distances(self, outputs: np.ndarray) -> np.ndarray:
+        """How far each picture is from those learned from (N,), see `ml.familiarity`; 0 where that is not known."""
+        if self.familiarity is None or len(outputs) == 0:
+            return np.zeros(len(outputs))
+        return self.familiarity.distances(outputs[:, len(self.manifest.classes) :])
 
     def run(self, images: Sequence[np.ndarray]) -> np.ndarray:
         ready = torch.from_numpy(np.stack([preprocessing.apply(image, self.steps) for image in images]))
         return forward(self.net, ready, self.engine)
 
+    def answer_to_stranger(self, image: np.ndarray, row: np.ndarray) -> Prediction:
+        """The network's answer to a picture unlike those it knows, with leukaemia judged by the cells where it can be.
+
+        Never to be relied on, and says so.
+        """
+        typist = self.second_opinion
+        if typist is None:
+            return replace(self.answer(row), abstained=True, reasons=("unlike_training",))
+        found = cell_typing.typed(image, typist)
+        table = np.array([list(cell.probabilities.values()) for cell in found])
+        blasts = opinion.expected_blasts(table, opinion.malignant_of(typist.manifest))
+        turned = opinion.replaced(row, opinion.malignant_of(self.manifest), opinion.leukaemia(blasts))
+        return replace(self.answer(turned), abstained=True, reasons=("unlike_training",), cells=tuple(found))
+
+    @cached_property
+    def second_opinion(self) -> Predictor | None:
+        """The single-cell model the manifest names, loaded when it is first asked; it lies beside this one."""
+        wanted = self.manifest.second_opinion
+        if wanted is None or self.directory is None:
+            return None
+        other = Predictor.load(self.directory.parents[1] / wanted.task / wanted.version, str(self.engine.device))
+        if other.manifest.weights.sha256 != wanted.weights_sha256:
+            raise WeightsError(f"{other.manifest.model} is not the model that {self.manifest.model} was released with")
+        return other
+
     def answer(self, row: np.ndarray) -> Prediction:
         best = int(row.argmax())
         confidence = float(row[best])
         unsure = confidence < self.manifest.abstention_threshold
+        conformal = self.manifest.conformal
+        members = calibration.conformal_sets(row[None], conformal.threshold)[0] if conformal else []
         return Prediction(
             task=self.manifest.task,
             model=self.manifest.model,
@@ -147,6 +198,7 @@ class Predictor:
             refused=False,
             abstained=unsure,
             reasons=("low_confidence",) if unsure else (),
+            prediction_set=tuple(code for code, held in zip(self.manifest.codes, members, strict=False) if held),
         )
 
     def refusal(self, found: tuple[str, ...]) -> Prediction:
@@ -200,16 +252,22 @@ def read_weights(directory: Path, manifest: Manifest) -> dict[str, Tensor]:
 
 
 def network(manifest: Manifest, state: dict[str, Tensor]) -> nn.Module:
-    """The manifest's network with the given weights, in fp32."""
+    """The manifest's network with the given weights, in fp32, giving its features too where familiarity needs them."""
     if manifest.architecture != model.ARCHITECTURE:
         raise WeightsError(f"unknown architecture {manifest.architecture!r}")
     with torch.device("meta"):
         net = model.build(len(manifest.classes))
-    full = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    full = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if not key.startswith(familiarity.PREFIX)
+    }
     try:
         net.load_state_dict(full, assign=True)
     except RuntimeError as error:
         raise WeightsError(f"the weights do not fit {manifest.architecture}: {str(error)[:300]}") from error
+    if familiarity.Familiarity.of(state) is not None:
+        model.give_features(net)
     return net
 
 

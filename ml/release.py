@@ -23,24 +23,46 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from ml import audit, calibration, checkpoint, config, duplicates, evaluation, quality, sources, stress
+from ml import (
+    audit,
+    calibration,
+    checkpoint,
+    config,
+    duplicates,
+    evaluation,
+    explain,
+    familiarity,
+    quality,
+    sources,
+    stress,
+)
 from ml import data as datasets
+from ml.describe import (
+    THRESHOLDS,
+    ReleaseError,
+    class_infos,
+    counts,
+    facts_of_plan,
+    familiar,
+    folds_sentence,
+    metrics_of,
+    near_duplicate_groups,
+    opinion_of,
+    protocol_sentence,
+    source_infos,
+)
 from ml.manifest import (
-    ClassInfo,
     ConformalInfo,
     DataInfo,
     Manifest,
     ManifestError,
-    Metrics,
     RefusalInfo,
     SourceInfo,
     StepInfo,
     WeightsInfo,
 )
 from ml.model import ARCHITECTURE
-from ml.predictor import WeightsError
-from ml.splits import Split
-from ml.tasks import Task
+from ml.predictor import Predictor, WeightsError
 from ml.trial import Material, Trial, TrialError, half
 
 ROOT = Path(__file__).parent / "weights"
@@ -48,88 +70,12 @@ WEIGHTS_FILE = "model.safetensors"
 MISS = 0.05
 RISK = 0.005
 LEAST_COVERAGE = 0.8
-THRESHOLDS = {
-    "field": {
-        "min_side": 120.0,
-        "min_light": 90.0,
-        "min_stained": 0.02,
-        "min_middle": 0.45,
-        "min_colour": 0.003,
-        "min_purple": 0.85,
-        "min_sharpness": 0.006,
-    },
-    "single_cell": {
-        "min_side": 32.0,
-        "min_light": 90.0,
-        "min_stained": 0.02,
-        "min_middle": 0.2,
-        "min_colour": 0.003,
-        "min_purple": 0.85,
-        "min_sharpness": 0.0015,
-    },
-}
-
-
-class ReleaseError(RuntimeError):
-    """The run cannot be released; the message says why."""
 
 
 def write_weights(directory: Path, state: dict[str, Tensor]) -> WeightsInfo:
     data = save_safetensors(half(state))
     (directory / WEIGHTS_FILE).write_bytes(data)
     return WeightsInfo(file=WEIGHTS_FILE, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-
-
-def class_infos(task: Task) -> list[ClassInfo]:
-    return [
-        ClassInfo(
-            code=item.code,
-            title=item.title,
-            description=item.description,
-            malignant=item.malignant,
-            colour=item.colour,
-        )
-        for item in task.classes
-    ]
-
-
-def counts(task: Task, labels: np.ndarray, parts: Split) -> dict[str, dict[str, int]]:
-    named = {"train": parts.train, "held_out": parts.held_out, "embargo": parts.dropped}
-    return {
-        part: {code: int((labels[positions] == index).sum()) for index, code in enumerate(task.codes)}
-        for part, positions in named.items()
-    }
-
-
-def block(settings: config.TrainConfig) -> str:
-    return f"{settings.held_start:.0%} to {settings.held_start + settings.held_share:.0%}"
-
-
-BEHIND = (
-    "37 numbers on its sides and all near duplicates of it (256-bit difference hash, distance at most 32) left out "
-    "of training; identical files counted once."
-)
-
-
-def protocol_sentence(settings: config.TrainConfig) -> str:
-    if settings.protocol == "contiguous":
-        return f"Per class, one contiguous block of file numbers held out ({block(settings)} of the row), {BEHIND}"
-    if settings.protocol == "random":
-        return (
-            f"{settings.held_share:.0%} of every class drawn picture by picture and held out, identical files counted "
-            "once: fields of one slide lie on both sides, so this flatters."
-        )
-    if settings.protocol == "whole":
-        return "Nothing held out: the figures are those of the folds."
-    return f"Whole groups (patients, near duplicates) held out, at least {settings.held_share:.0%} of every class."
-
-
-def folds_sentence(folds: Sequence[Trial]) -> str:
-    blocks = ", ".join(block(trial.settings) for trial in folds)
-    return (
-        f"Cross-validation: {len(folds)} networks of one recipe, each with one contiguous block of file numbers per "
-        f"class held out ({blocks} of the row), {BEHIND} Answers pooled."
-    )
 
 
 class Release:
@@ -145,6 +91,7 @@ class Release:
         earlier: Sequence[Path] = (),
         folds: Sequence[Path] = (),
         random: Path | None = None,
+        second_opinion: Path | None = None,
     ) -> None:
         self.trial, self.version = Trial(run), version
         self.task, self.settings = self.trial.task, self.trial.settings
@@ -158,6 +105,7 @@ class Release:
             trial.attach(self.material)
         if not self.folds and len(self.trial.parts.held_out) == 0:
             raise ReleaseError(f"{run} held nothing out; name runs that did with --folds")
+        self.second_opinion = opinion_of(second_opinion) if second_opinion else None
         self.thresholds = THRESHOLDS[self.task.input]
         self.directory = out / self.task.name / version
 
@@ -243,24 +191,35 @@ class Release:
     def build(self, draws: int, probes: int) -> Manifest:
         """Write the directory and return its manifest."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        weights = write_weights(self.directory, self.trial.state.average)
-        report, conformal = self.measure(self.manifest(weights), draws, probes)
-        final = self.manifest(weights, conformal=conformal, **self.conclusions(report))
+        state = self.trial.state.average
+        manifest = self.manifest(write_weights(self.directory, state))
+        if self.task.input == "field":
+            known = self.trial.learned(self.trial.predictor(manifest))
+            manifest = self.manifest(write_weights(self.directory, {**state, **known.state}))
+        report, found = self.measure(manifest, draws, probes)
+        final = self.manifest(
+            manifest.weights, second_opinion=self.second_opinion, **found, **self.conclusions(report)
+        )
         final.write(self.directory)
         (self.directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")
         (self.directory / "curves.json").write_text(json.dumps(self.curves(), indent=1) + "\n")
         return final
 
-    def measure(self, manifest: Manifest, draws: int, probes: int) -> tuple[dict[str, Any], ConformalInfo]:
-        """The whole report, and the threshold of prediction sets from the same answers."""
-        began, answered = time.perf_counter(), 0
-        parts = []
-        for trial in self.measured:
-            held = trial.parts.held_out
-            logits = trial.predictor(manifest).logits(self.material.pictures(held))
-            parts.append(self.material.answers(logits, held))
-            answered += len(held)
+    def measure(self, manifest: Manifest, draws: int, probes: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The whole report, and what the manifest takes from the same answers besides."""
+        classes = len(self.task.classes)
+        began, parts, distances = time.perf_counter(), [], []
+        predictors = [trial.predictor(manifest) for trial in self.measured]
+        outputs = [
+            predictor.outputs(self.material.pictures(trial.parts.held_out))
+            for trial, predictor in zip(self.measured, predictors, strict=True)
+        ]
         seconds = time.perf_counter() - began
+        for trial, predictor, given in zip(self.measured, predictors, outputs, strict=True):
+            parts.append(self.material.answers(given[:, :classes], trial.parts.held_out))
+            if self.task.input == "field":
+                predictor.familiarity = trial.learned(predictor)
+                distances.append(predictor.distances(given))
         pooled = evaluation.pooled(parts)
         main = evaluation.evaluate(
             pooled,
@@ -272,11 +231,10 @@ class Release:
             least_coverage=LEAST_COVERAGE,
         )
         threshold = main["selective"]["threshold"]
-        first = self.measured[0]
-        predictor = first.predictor(manifest)
-        pictures = self.material.pictures(first.parts.held_out)
+        predictor, held = predictors[0], self.measured[0].parts.held_out
+        pictures = self.material.pictures(held)
         every = self.material.pictures(np.concatenate([trial.parts.held_out for trial in self.measured]))
-        report = {
+        report: dict[str, Any] = {
             "schema_version": evaluation.SCHEMA_VERSION,
             "task": self.task.name,
             "version": self.version,
@@ -301,16 +259,21 @@ class Release:
             "robustness": stress.robustness_of(predictor, pictures, parts[0], probes),
             "cost": {
                 "parameters": sum(v.numel() for key, v in self.trial.state.average.items() if "running" not in key),
-                "images_per_second": round(answered / seconds, 1),
+                "images_per_second": round(len(every) / seconds, 1),
                 "backend": predictor.backend,
                 "threads": torch.get_num_threads(),
             },
         }
-        if self.task.input == "field":
-            report["shortcuts"] = shortcuts(self.material.root, main)
         calibrated = calibration.softmax(pooled.logits, main["calibration"]["temperature"])
         limit = calibration.conformal_threshold(pooled.labels, calibrated, pooled.groups, MISS)
-        return report, ConformalInfo(miss=MISS, threshold=round(limit, 6))
+        found: dict[str, Any] = {"conformal": ConformalInfo(miss=MISS, threshold=round(limit, 6))}
+        if self.task.input == "field":
+            near = np.concatenate(distances)
+            report["shortcuts"] = shortcuts(self.material.root, main)
+            report["out_of_distribution"] = strangers(predictor, distances[0], pictures, self.material.root.parent)
+            report["heat_map_deletion"] = explain.deletion_test(predictor, pictures[:: max(1, len(pictures) // 60)])
+            found["familiarity"] = familiar(near, main["images"])
+        return report, found
 
     def main_name(self) -> str:
         if self.folds:
@@ -380,33 +343,14 @@ class Release:
         }
 
 
-def source_infos(found: dict[str, int], fingerprint: str, role: str) -> list[SourceInfo]:
-    """Raises ReleaseError for a data set whose reference and terms are not in `ml.sources`."""
-    unknown = sorted(set(found) - sources.BY_NAME.keys())
-    if unknown:
-        raise ReleaseError(f"ml/sources.py does not say where {', '.join(unknown)} comes from and on what terms")
-    return [
-        SourceInfo.model_validate({**sources.BY_NAME[name], "role": role, "images": images, "sha256": fingerprint})
-        for name, images in sorted(found.items())
-    ]
-
-
-def facts_of_plan(planned: list[list[int]]) -> list[dict[str, int]]:
-    """From which epoch on the schedule was laid out for how many."""
-    return [{"from_epoch": start, "epochs": epochs} for start, epochs in planned]
-
-
-def metrics_of(protocol: dict[str, Any]) -> Metrics:
-    """The report's main figures of one protocol, as they stand there."""
-    values = {name: row["value"] for name, row in protocol["overall"].items()}
-    values.update({f"f1_{code}": row["f1"]["value"] for code, row in protocol["by_class"].items()})
-    values["ece_after_temperature"] = protocol["calibration"]["after"]["ece_equal_width"]
-    values["risk_at_90_percent_coverage"] = protocol["selective"]["risk_at"]["0.90"]
-    return Metrics(name=protocol["name"], protocol=protocol["protocol"], images=protocol["images"], values=values)
-
-
-def near_duplicate_groups(groups: np.ndarray) -> int:
-    return int((np.bincount(groups) > 1).sum())
+def strangers(
+    predictor: Predictor, near: np.ndarray, pictures: list[np.ndarray], neighbours: Path
+) -> dict[str, dict[str, float]]:
+    """How well the familiarity of held-out pictures is told from that of pictures from elsewhere."""
+    return {
+        name: familiarity.told_apart(near, predictor.distances(predictor.outputs(made)))
+        for name, made in stress.outsiders(pictures, neighbours).items()
+    }
 
 
 def shortcuts(root: Path, main: dict[str, Any]) -> dict[str, Any]:
@@ -431,6 +375,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--folds", type=Path, nargs="*", default=[], help="folders of runs of its recipe, each with a block held out"
     )
     parser.add_argument("--random", type=Path, help="folder of a run of its recipe with a random split")
+    parser.add_argument("--second-opinion", type=Path, help="released single-cell model to ask about foreign pictures")
     parser.add_argument("--version", required=True, help="major.minor.patch")
     parser.add_argument("--out", type=Path, default=ROOT, help="root of the released weights")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws for the intervals")
@@ -449,6 +394,7 @@ def main(arguments: list[str] | None = None) -> int:
             earlier=options.earlier,
             folds=options.folds,
             random=options.random,
+            second_opinion=options.second_opinion,
         )
         made = release.build(options.draws, options.probes)
     except (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.datasets import load_sample_images
 
-from ml import evaluation, metrics, quality, robustness
+from ml import decode, evaluation, metrics, quality, robustness
 from ml.predictor import Predictor
 
 
@@ -30,6 +32,32 @@ def refusals_of_spoilt(pictures: list[np.ndarray], thresholds: Mapping[str, floa
         "without colour": [robustness.grey(picture) for picture in pictures],
     }
     return {name: false_refusals(made, thresholds) for name, made in cases.items()}
+
+
+def outsiders(pictures: Sequence[np.ndarray], neighbours: Path, count: int = 60) -> dict[str, list[np.ndarray]]:
+    """Pictures that are none of the model's business: spoilt smears, photographs, cells of `neighbours`."""
+    own = pictures[:: max(1, len(pictures) // count)][:count]
+    photographs = list(load_sample_images().images)
+    generator = np.random.default_rng(0)
+    found = {
+        "blurred": [robustness.blur(picture, 3.0) for picture in own],
+        "random noise": [generator.integers(0, 256, picture.shape, dtype=np.uint8) for picture in own],
+        "other stain (green and blue swapped)": [picture[..., [0, 2, 1]] for picture in own],
+        "without colour": [robustness.grey(picture) for picture in own],
+        "photographs": [cut(photographs[index % len(photographs)], generator) for index in range(len(own))],
+    }
+    for name in ("pbc", "deepapl", "all_idb2"):
+        files = sorted((neighbours / name).rglob("*.jpg"))
+        if files:
+            drawn = generator.permutation(len(files))[: len(own)]
+            found[f"single cells ({name})"] = [decode.decode(files[index].read_bytes()) for index in drawn]
+    return found
+
+
+def cut(photograph: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A square of 224 pixels from anywhere in a larger picture."""
+    top, left = (int(generator.integers(0, length - 224)) for length in photograph.shape[:2])
+    return np.ascontiguousarray(photograph[top : top + 224, left : left + 224])
 
 
 def robustness_of(

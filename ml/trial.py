@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ml import checkpoint, config, decode, evaluation
+from ml import checkpoint, config, decode, evaluation, familiarity, model
 from ml import data as datasets
+from ml.familiarity import Familiarity
+from ml.manifest import Manifest
 from ml.predictor import Predictor, choose_engine, network
 from ml.splits import Split
 from ml.tasks import TASKS, Task
@@ -88,9 +90,21 @@ class Trial:
     def parts(self) -> Split:
         return split_of(self.material.data, self.settings)
 
-    def predictor(self, manifest: Any) -> Predictor:
-        """The network of this run behind another release's manifest, whose preprocessing must be its own."""
-        return Predictor(manifest, network(manifest, half(self.state.average)), choose_engine("auto"))
+    def predictor(self, manifest: Manifest) -> Predictor:
+        """The network of this run behind another release's manifest, whose preprocessing must be its own.
+
+        It gives its features too, and knows how familiar a picture is once `learned` has seen some.
+        """
+        net = network(manifest, half(self.state.average))
+        model.give_features(net)
+        return Predictor(manifest, net, choose_engine("auto"))
+
+    def learned(self, predictor: Predictor, most: int = 1500) -> Familiarity:
+        """What the pictures this run was trained on look like to its network; at most `most` of them, drawn evenly."""
+        train = self.parts.train
+        chosen = train[np.unique(np.linspace(0, len(train) - 1, min(most, len(train))).round().astype(int))]
+        outputs = predictor.outputs(self.material.pictures(chosen))
+        return familiarity.fit(outputs[:, len(self.task.classes) :], self.material.data.labels[chosen])
 
     def record(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
@@ -102,8 +116,11 @@ class Trial:
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Kernels and matrices in fp16; BatchNorm's vectors stay fp32, where small variances would lose their digits."""
-    return {
-        key: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for key, value in state.items()
-    }
+    """Kernels and matrices in fp16; BatchNorm's vectors stay fp32, where small variances would lose their digits, and
+    so does what tells how familiar a picture is."""
+
+    def shrunk(key: str, value: Tensor) -> Tensor:
+        halved = value.is_floating_point() and value.ndim > 1 and not key.startswith(familiarity.PREFIX)
+        return (value.half() if halved else value).contiguous()
+
+    return {key: shrunk(key, value) for key, value in state.items()}

@@ -41,8 +41,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def manifest(**changes: Any) -> Any:
     """A valid manifest with the given fields changed."""
     from ml import config, sources
+    from ml.describe import THRESHOLDS, class_infos
     from ml.manifest import Manifest
-    from ml.release import THRESHOLDS, class_infos
     from ml.tasks import B_ALL_STAGE
 
     values: dict[str, Any] = {

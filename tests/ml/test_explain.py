@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml import explain, reference
+from ml import explain, model, reference
 from ml.predictor import EAGER, Predictor
 
 
@@ -20,7 +20,7 @@ def test_its_mean_and_the_bias_are_the_logit(released: Path, pictures: list[np.n
     predictor = Predictor.load(released)
     classes = [0, 1, 2]
     maps = explain.heat_maps(predictor, pictures, classes)
-    bias = predictor.net.fc[-1].bias.detach().numpy()[classes]
+    bias = model.last_layer(predictor.net).bias.detach().numpy()[classes]
     logits = predictor.logits(pictures)[np.arange(3), classes]
     tolerance = 1e-3 if predictor.backend == EAGER else 0.05 * np.abs(logits).max()
     assert maps.mean((1, 2)) + bias == pytest.approx(logits, abs=float(tolerance))

@@ -16,6 +16,7 @@ from ml.decode import decode
 from ml.predictor import Predictor
 
 FIELDS = ["path", "task", "model", "class", "probabilities", "confidence", "refused", "abstained", "reasons"]
+FIELDS += ["prediction_set", "cells"]
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from ml import decode, quality, reference
-from ml.release import THRESHOLDS
+from ml.describe import THRESHOLDS
 
 
 def reasons(picture: np.ndarray) -> tuple[str, ...]:
-    return quality.reasons(quality.measure(picture), THRESHOLDS)
+    return quality.reasons(quality.measure(picture), THRESHOLDS["field"])
 
 
 @pytest.mark.parametrize("size", [160, 224, 512, 1024])

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from ml import config, model, sources
+from ml.describe import THRESHOLDS, class_infos
 from ml.manifest import DataInfo, Manifest, RefusalInfo, StepInfo
-from ml.release import THRESHOLDS, class_infos, write_weights
+from ml.release import write_weights
 from ml.tasks import TASKS
 
 TASK = TASKS["b-all-stage"]
