@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from ml import model, preprocessing, quality, reference
+from ml import model, preprocessing, quality, reference, scale
+from ml.cells import FoundCell
 from ml.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class Prediction:
 
     `probabilities` are calibrated, 0..1 by class code, and sum to 1; empty when refused. `confidence` is the highest
     of them (0.0 when refused). `label` is None when refused. `abstained`: a label is named but should not be relied
-    on. `reasons` are codes of `ml.quality.REASONS`.
+    on. `reasons` are codes of `ml.quality.REASONS`. `cells` are the cells of a field, where they were looked for.
     """
 
     task: str
@@ -48,6 +50,7 @@ class Prediction:
     refused: bool
     abstained: bool
     reasons: tuple[str, ...]
+    cells: tuple[FoundCell, ...] = ()
 
     @property
     def explanation(self) -> str:
@@ -103,19 +106,58 @@ class Predictor:
     def backend(self) -> str:
         return self.engine.name
 
-    def predict(self, images: Sequence[np.ndarray], batch: int = BATCH) -> list[Prediction]:
+    def predict(
+        self,
+        images: Sequence[np.ndarray],
+        batch: int = BATCH,
+        microns_per_pixel: Sequence[float | None] | None = None,
+    ) -> list[Prediction]:
         """One Prediction per decoded picture, uint8 RGB (H, W, 3), in the given order.
 
+        `microns_per_pixel`: the scale of each picture, None where it is not known. A known scale is brought to the
+        one the model was trained at; an unknown one is guessed, and refused when it seems far off.
         A picture's answer does not depend on what else is in the call, beyond rounding (< 0.01).
         """
-        limits = self.manifest.refusal.thresholds
-        refusals = [quality.reasons(quality.measure(image), limits) for image in images]
+        scales = list(microns_per_pixel) if microns_per_pixel is not None else [None] * len(images)
+        refusals = [self.objections(image, known) for image, known in zip(images, scales, strict=True)]
         usable = [index for index, found in enumerate(refusals) if not found]
-        rows = self.probabilities([images[index] for index in usable], batch)
+        rows = self.pooled([self.views(images[index], scales[index]) for index in usable], batch)
         answers: list[Prediction] = [self.refusal(found) for found in refusals]
         for index, row in zip(usable, rows, strict=True):
             answers[index] = self.answer(row)
         return answers
+
+    def objections(self, image: np.ndarray, known: float | None) -> tuple[str, ...]:
+        """Why the picture is refused; empty when it is not."""
+        found = quality.reasons(quality.measure(image), self.manifest.refusal.thresholds)
+        trained, side = self.manifest.microns_per_pixel, self.side
+        if found or known is not None or trained is None or side is None or self.manifest.input != "field":
+            return found
+        return ("wrong_scale",) if scale.is_wrong(image, trained, side) else ()
+
+    def views(self, image: np.ndarray, known: float | None) -> list[np.ndarray]:
+        """What of the picture the network is shown: the whole of it, or squares at the trained scale."""
+        trained, side = self.manifest.microns_per_pixel, self.side
+        if known is None or trained is None or side is None:
+            return [image]
+        most = scale.MOST_TILES if self.manifest.input == "field" else 1
+        return scale.views(image, known, trained, side, most)
+
+    def pooled(self, pictures: Sequence[Sequence[np.ndarray]], batch: int) -> np.ndarray:
+        """The mean of each picture's views, as probabilities (N, classes).
+
+        Probabilities and not logits: one empty square that the network is sure about cannot outvote the rest.
+        """
+        rows = self.probabilities([view for views in pictures for view in views], batch)
+        ends = np.cumsum([0, *(len(views) for views in pictures)])
+        means = [rows[start:end].mean(axis=0) for start, end in pairwise(ends)]
+        return np.stack(means) if means else rows
+
+    @property
+    def side(self) -> int | None:
+        """Side in pixels of the square that the resize step makes; None without that step."""
+        sizes = [step.parameters.get("size", 224) for step in self.steps if step.enabled and step.name == "resize"]
+        return int(sizes[0]) if sizes else None
 
     def probabilities(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
         """Calibrated probabilities (N, classes), float64, refusing nothing."""

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from ml import checkpoint, config, decode, duplicates, evaluation, metrics, quality, robustness, sources
+from ml import checkpoint, config, decode, duplicates, evaluation, metrics, quality, robustness, scale, sources
 from ml import data as datasets
 from ml.manifest import (
     ClassInfo,
@@ -135,6 +135,7 @@ class Release:
                 StepInfo(name=s.name, version=s.version, enabled=s.enabled, parameters=dict(s.parameters))
                 for s in self.settings.steps
             ],
+            "microns_per_pixel": scale.TALEQANI if self.task.name == "b-all-stage" else None,
             "weights": weights,
             "temperature": 1.0,
             "abstention_threshold": 0.0,
