@@ -97,8 +97,8 @@ class Metrics(Strict):
 class Manifest(Strict):
     """A released model. Read with `Manifest.read(directory)`; unknown and missing fields are errors.
 
-    `microns_per_pixel` is the scale of the prepared picture (after the resize step) the model was trained at; it may be
-    left out where it is not known.
+    `microns_per_pixel` is the scale of the prepared picture (after the resize step) the model was trained at; it may
+    be left out where it is not known.
     """
 
     schema_version: Literal[1]

@@ -2,13 +2,14 @@
 
 Scales are micrometres to a pixel; where pixels are not square, the geometric mean of both sides.
 
-TALEQANI. The bars in the corners of these fields count the camera's pixels ("200 pixels", "500 pixels"), not micrometres,
-so the scale comes from the cells. Single red cells measure 16.0 to 17.7 px (geometric mean of width and height; medians
-by class, 24 to 367 cells a class; Pre, where they are swollen and overlap, 20) and are about 7.5 µm wide on a dried
-smear: 0.42 to 0.47 µm. Median nuclei measure 21 to 24 px; at 0.44 µm that is 9.2 to 10.7 µm, as lymphoblast nuclei
-should (9 to 10 µm and more when spread). Hence 0.44 µm, uncertain by some 15 %. Red cells and nuclei alike are a third
-taller than wide: the fields were 4:3 and have been squeezed into squares, so a pixel is about 0.51 µm wide and 0.38 µm
-high. Pictures with square pixels, brought to the same mean, show rounder cells than the training did.
+TALEQANI. The bars in the corners of these fields count the camera's pixels ("200 pixels", "500 pixels"), not
+micrometres, so the scale comes from the cells. Single red cells measure 16.0 to 17.7 px (geometric mean of width and
+height; medians by class, 24 to 367 cells a class; in Pre, where they are swollen and overlap, 20) and are about 7.5 µm
+wide on a dried smear: 0.42 to 0.47 µm. Median nuclei measure 21 to 24 px; at 0.44 µm that is 9.2 to 10.7 µm, as
+lymphoblast nuclei should (9 to 10 µm and more when spread). Hence 0.44 µm, uncertain by some 15 %. Red cells and
+nuclei alike are a third taller than wide: the fields were 4:3 and have been squeezed into squares, so a pixel is about
+0.51 µm wide and 0.38 µm high. Pictures with square pixels, brought to the same mean, show rounder cells than the
+training did.
 """
 
 from __future__ import annotations
