@@ -120,7 +120,11 @@ class Metrics(Strict):
 
 
 class Manifest(Strict):
-    """A released model. Read with `Manifest.read(directory)`; unknown and missing fields are errors."""
+    """A released model. Read with `Manifest.read(directory)`; unknown and missing fields are errors.
+
+    `microns_per_pixel` is the scale of the prepared picture (after the resize step) the model was trained at; it may
+    be left out where it is not known.
+    """
 
     schema_version: Literal[1]
     task: Name
@@ -130,6 +134,7 @@ class Manifest(Strict):
     architecture: Name
     classes: Annotated[list[ClassInfo], Field(min_length=2)]
     preprocessing: Annotated[list[StepInfo], Field(min_length=1)]
+    microns_per_pixel: Annotated[float, Field(gt=0.0)] | None = None
     weights: WeightsInfo
     temperature: Annotated[float, Field(gt=0.0)]
     abstention_threshold: Share

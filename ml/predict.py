@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
@@ -44,7 +45,9 @@ def hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def predict_files(predictor: Predictor, files: Iterable[Path], batch: int) -> Iterator[tuple[dict[str, Any], bool]]:
+def predict_files(
+    predictor: Predictor, files: Iterable[Path], batch: int, microns_per_pixel: float | None = None
+) -> Iterator[tuple[dict[str, Any], bool]]:
     """(line, readable) per file in order; at most one batch of pictures is in memory."""
     from ml.decode import DecodeError, decode
 
@@ -56,13 +59,16 @@ def predict_files(predictor: Predictor, files: Iterable[Path], batch: int) -> It
             print(f"{path}: {error}", file=sys.stderr, flush=True)
             waiting.append((path, None))
         if len(waiting) == batch:
-            yield from answer(predictor, waiting, batch)
+            yield from answer(predictor, waiting, batch, microns_per_pixel)
             waiting = []
-    yield from answer(predictor, waiting, batch)
+    yield from answer(predictor, waiting, batch, microns_per_pixel)
 
 
-def answer(predictor: Predictor, waiting: list[tuple[Path, Any]], batch: int) -> Iterator[tuple[dict[str, Any], bool]]:
-    results = iter(predictor.predict([image for _, image in waiting if image is not None], batch))
+def answer(
+    predictor: Predictor, waiting: list[tuple[Path, Any]], batch: int, microns_per_pixel: float | None
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    images = [image for _, image in waiting if image is not None]
+    results = iter(predictor.predict(images, batch, [microns_per_pixel] * len(images)))
     for path, image in waiting:
         found = predictor.refusal(("unreadable",)) if image is None else next(results)
         yield line(path, found), image is not None
@@ -101,9 +107,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help=f"released model directory (default: newest {TASK})")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--batch", type=int, default=16, help="pictures per pass (default 16)")
+    parser.add_argument(
+        "--microns-per-pixel",
+        type=float,
+        metavar="X",
+        help="width of a pixel of all these pictures in micrometres (default: guessed from the cells)",
+    )
     options = parser.parse_args(arguments)
     if options.batch < 1:
         parser.error("--batch must be at least 1")
+    if options.microns_per_pixel is not None and not 0 < options.microns_per_pixel < math.inf:
+        parser.error("--microns-per-pixel must be above 0")
     return options
 
 
@@ -121,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
     except WeightsError as error:
         raise UsageError(str(error)) from error
     read = 0
-    for row, readable in predict_files(predictor, files, options.batch):
+    for row, readable in predict_files(predictor, files, options.batch, options.microns_per_pixel):
         print(json.dumps(row) if options.json else for_people(row), flush=True)
         read += readable
     return read

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from ml import calibration, cell_typing, familiarity, model, opinion, preprocessing, quality, reference
+from ml import calibration, cell_typing, familiarity, model, opinion, preprocessing, quality, reference, scale
 from ml.cells import FoundCell
 from ml.familiarity import Familiarity
 from ml.manifest import Manifest
@@ -112,22 +113,63 @@ class Predictor:
     def backend(self) -> str:
         return self.engine.name
 
-    def predict(self, images: Sequence[np.ndarray], batch: int = BATCH) -> list[Prediction]:
+    def predict(
+        self,
+        images: Sequence[np.ndarray],
+        batch: int = BATCH,
+        microns_per_pixel: Sequence[float | None] | None = None,
+    ) -> list[Prediction]:
         """One Prediction per decoded picture, uint8 RGB (H, W, 3), in the given order.
 
+        `microns_per_pixel`: the scale of each picture, None where it is not known. A known scale is brought to the
+        one the model was trained at; an unknown one is guessed, and refused when it seems far off.
         A picture's answer does not depend on what else is in the call, beyond rounding (< 0.01).
         """
-        limits = self.manifest.refusal.thresholds
-        refusals = [quality.reasons(quality.measure(image), limits) for image in images]
+        scales = list(microns_per_pixel) if microns_per_pixel is not None else [None] * len(images)
+        refusals = [self.objections(image, known) for image, known in zip(images, scales, strict=True)]
         usable = [index for index, found in enumerate(refusals) if not found]
-        outputs = self.outputs([images[index] for index in usable], batch)
-        rows, distances = self.calibrated(outputs), self.distances(outputs)
+        rows, distances = self.pooled([self.views(images[index], scales[index]) for index in usable], batch)
         answers: list[Prediction] = [self.refusal(found) for found in refusals]
         for index, row, distance in zip(usable, rows, distances, strict=True):
             info = self.manifest.familiarity
             strange = info is not None and distance > info.threshold
             answers[index] = self.answer_to_stranger(images[index], row) if strange else self.answer(row)
         return answers
+
+    def objections(self, image: np.ndarray, known: float | None) -> tuple[str, ...]:
+        """Why the picture is refused; empty when it is not."""
+        found = quality.reasons(quality.measure(image), self.manifest.refusal.thresholds)
+        trained, side = self.manifest.microns_per_pixel, self.side
+        if found or known is not None or trained is None or side is None or self.manifest.input != "field":
+            return found
+        return ("wrong_scale",) if scale.is_wrong(image, trained, side) else ()
+
+    def views(self, image: np.ndarray, known: float | None) -> list[np.ndarray]:
+        """What of the picture the network is shown: the whole of it, or squares at the trained scale."""
+        trained, side = self.manifest.microns_per_pixel, self.side
+        if known is None or trained is None or side is None:
+            return [image]
+        most = scale.MOST_TILES if self.manifest.input == "field" else 1
+        return scale.views(image, known, trained, side, most)
+
+    def pooled(self, pictures: Sequence[Sequence[np.ndarray]], batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The means over each picture's views: probabilities (N, classes) and distances (N,).
+
+        Probabilities and not logits: one empty square that the network is sure about cannot outvote the rest.
+        """
+        outputs = self.outputs([view for views in pictures for view in views], batch)
+        rows, distances = self.calibrated(outputs), self.distances(outputs)
+        ends = np.cumsum([0, *(len(views) for views in pictures)])
+        parts = [slice(start, end) for start, end in pairwise(ends)]
+        if not parts:
+            return rows, distances
+        return np.stack([rows[part].mean(axis=0) for part in parts]), np.array([distances[p].mean() for p in parts])
+
+    @property
+    def side(self) -> int | None:
+        """Side in pixels of the square that the resize step makes; None without that step."""
+        sizes = [step.parameters.get("size", 224) for step in self.steps if step.enabled and step.name == "resize"]
+        return int(sizes[0]) if sizes else None
 
     def probabilities(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
         """Calibrated probabilities (N, classes), float64, of the network alone, refusing nothing."""

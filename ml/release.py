@@ -33,6 +33,7 @@ from ml import (
     explain,
     familiarity,
     quality,
+    scale,
     sources,
     stress,
 )
@@ -128,6 +129,7 @@ class Release:
                 StepInfo(name=s.name, version=s.version, enabled=s.enabled, parameters=dict(s.parameters))
                 for s in self.settings.steps
             ],
+            "microns_per_pixel": scale.TALEQANI if self.task.name == "b-all-stage" else None,
             "weights": weights,
             "temperature": 1.0,
             "abstention_threshold": 0.0,

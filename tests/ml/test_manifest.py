@@ -39,7 +39,9 @@ def test_it_names_an_unknown_field(tmp_path: Path, manifest_of: Any) -> None:
         Manifest.read(write(tmp_path, values))
 
 
-@pytest.mark.parametrize("missing", sorted(k for k, field in Manifest.model_fields.items() if field.is_required()))
+@pytest.mark.parametrize(
+    "missing", sorted(name for name, field in Manifest.model_fields.items() if field.is_required())
+)
 def test_it_names_a_missing_field(tmp_path: Path, manifest_of: Any, missing: str) -> None:
     values = manifest_of().model_dump()
     del values[missing]
