@@ -31,6 +31,7 @@ from ml import (
     duplicates,
     evaluation,
     explain,
+    external,
     familiarity,
     quality,
     scale,
@@ -253,6 +254,7 @@ class Release:
                 *self.by_source(pooled, threshold, draws),
                 *self.embargo(manifest, threshold, draws),
                 *self.flattered(manifest, threshold, draws),
+                *self.external(manifest, threshold, draws),
             ],
             "refusal": {
                 "false_refusals": stress.false_refusals(every, self.thresholds),
@@ -331,6 +333,20 @@ class Release:
                 draws=draws,
             )
         ]
+
+    def external(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
+        """Data sets of other laboratories that lie beside the training data."""
+        rows = []
+        for foreign in external.SETS:
+            if foreign.input != self.task.input:
+                continue
+            found = external.answers(self.trial.predictor(manifest), self.material.root, foreign)
+            if found is not None:
+                name = f"external-{foreign.name}"
+                rows.append(
+                    evaluation.evaluate(found, name=name, protocol=foreign.sentence, threshold=threshold, draws=draws)
+                )
+        return rows
 
     def conclusions(self, report: dict[str, Any]) -> dict[str, Any]:
         """The manifest's measured fields, taken from the report as they stand there."""
