@@ -27,12 +27,18 @@ def claim(model_version: ModelVersion, limit: int = 16, worker: str = "here:1", 
 def result(run: PredictionRun, label: str = "Early") -> Result:
     rest = dict.fromkeys(("Benign", "Early", "Pre", "Pro"), 0.1)
     return Result(
-        id=str(run.pk), state=RunState.SUCCEEDED.value, label=label, confidence=0.7, probabilities={**rest, label: 0.7}
+        id=str(run.pk),
+        state=RunState.SUCCEEDED.value,
+        label=label,
+        confidence=0.7,
+        probabilities={**rest, label: 0.7},
+        device="cpu",
+        backend="eager-fp32",
     )
 
 
 def write(claimed: Claim, results: list[Result]) -> int:
-    return results_write(claim=claimed, results=results, device="cpu", backend="eager-fp32")
+    return results_write(claim=claimed, results=results)
 
 
 def let_lease_end(*runs: PredictionRun) -> None:
