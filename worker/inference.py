@@ -108,7 +108,7 @@ def registered_otherwise(found: Manifest, registered: dict[str, Any]) -> list[st
     """What decides the answer beside the weights, where the release on disk has it otherwise than the registry: the
     same weights under another order of classes would name every cell wrongly."""
     on_disk, known = decisive(found.model_dump(mode="json")), decisive(registered)
-    return [name for name in known if known[name] != on_disk[name]]
+    return [name for name in known if known[name] != on_disk.get(name)]
 
 
 def decisive(manifest: dict[str, Any]) -> dict[str, Any]:
