@@ -105,6 +105,14 @@ class Predictor:
         predictor.fall_back_unless_exact()
         return predictor
 
+    def on_cpu(self) -> Predictor:
+        """The same verified weights on the processor, in memory of their own where this one is elsewhere."""
+        net = network(self.manifest, {name: value.cpu() for name, value in self.net.state_dict().items()})
+        other = Predictor(self.manifest, net, choose_engine("cpu"))
+        other.directory = self.directory
+        other.fall_back_unless_exact()
+        return other
+
     @property
     def device(self) -> str:
         return str(self.engine.device)

@@ -1,5 +1,8 @@
 """Home per role, the administrator's page, and what the machines around us ask: are you alive, are you well?"""
 
+from dataclasses import asdict
+from typing import Any
+
 import redis
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
@@ -15,6 +18,7 @@ from accounts.roles import Role
 from diagnosis.dashboards.alarms import alarms_open
 from diagnosis.models import ModelVersion, WorkerHeartbeat
 from diagnosis.selectors.queue import LOADING, queue_status, sweeper_alive, workers_seen
+from worker.status import queue_figures
 
 HOMES = {
     Role.TECHNICIAN: "diagnosis:case_list",
@@ -74,9 +78,19 @@ def health(request: HttpRequest) -> HttpResponse:
     if not checks["database"]["ok"]:
         status = "down"
     code = 200 if status == "ok" else 503
+    queue = health_queue(request) if checks["database"]["ok"] else None
     if request.accepts("text/html") and "text/html" in request.headers.get("Accept", ""):
-        return render(request, "portal/health.html", {"status": status, "checks": checks}, status=code)
-    return JsonResponse({"status": status, "checks": checks}, status=code)
+        return render(request, "portal/health.html", {"status": status, "checks": checks, "queue": queue}, status=code)
+    return JsonResponse({"status": status, "checks": checks, "queue": queue}, status=code)
+
+
+def health_queue(request: HttpRequest) -> dict[str, Any]:
+    """The figures of `manage.py queue_status`, without what names a host; an error's words are for administrators."""
+    figures = asdict(queue_figures())
+    del figures["workers"], figures["sweeper_alive"]
+    if figures["last_error"] and not getattr(request.user, "is_staff", False):
+        del figures["last_error"]["run"], figures["last_error"]["error"]
+    return figures
 
 
 def health_checks() -> dict[str, dict]:
@@ -88,6 +102,9 @@ def health_checks() -> dict[str, dict]:
     broken = [worker.message for worker in workers if worker.message and not worker.ready]
     if ready:
         said = f"{len(ready)} ready, on {', '.join(sorted({f'{w.device} ({w.backend})' for w in ready}))}"
+        said += f", with {', '.join(sorted({version for w in ready for version in w.loaded}))}" * any(
+            w.loaded for w in ready
+        )
         said = ". ".join([said, *sorted({worker.message for worker in ready if worker.message})])
     else:
         said = broken[0] if broken else "No worker has been heard of within half a minute."

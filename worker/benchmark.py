@@ -30,7 +30,6 @@ from accounts.models import Site, User
 from diagnosis.models import Case, ModelVersion, Patient, PredictionRun, SmearImage, WorkerHeartbeat
 from diagnosis.services.cases import case_submit
 from diagnosis.services.images import image_add
-from diagnosis.services.predictions import runs_nudge
 from diagnosis.states import Priority, RunState
 from ml import preprocessing, reference
 from ml.backends import eager
@@ -308,8 +307,6 @@ class Benchmark:
             self._queue(images)
             newest = PredictionRun.objects.filter(state=RunState.QUEUED)
             ids = list(newest.values_list("pk", flat=True))
-            for _ in range(count * 2):
-                runs_nudge()
             ours = PredictionRun.objects.filter(pk__in=ids)
             wait_for(lambda: not ours.exclude(state=RunState.SUCCEEDED).exclude(state=RunState.REFUSED).exists())
         span = ours.aggregate(first=Min("started_at"), last=Max("finished_at"))

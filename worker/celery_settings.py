@@ -51,15 +51,16 @@ worker_proc_alive_timeout = 120
 worker_hijack_root_logger = False
 worker_send_task_events = False
 
+# What is thrown away for its age must really be old, also where a clock, or its time zone, is set wrongly.
+DAY = 24 * 3600
 beat_schedule_filename = str(settings.BASE_DIR / "var" / "beat-schedule")
 beat_schedule = {
     "sweep": {
         "task": "worker.sweep",
         "schedule": settings.SWEEP_SECONDS,
-        # Far longer than any two clocks are apart: a sweep that is thrown away for its age must really be old.
-        "options": {"expires": 3600},
+        "options": {"expires": DAY},
     },
-    "watch": {"task": "worker.watch", "schedule": settings.DRIFT_SECONDS, "options": {"expires": 3600}},
+    "watch": {"task": "worker.watch", "schedule": settings.DRIFT_SECONDS, "options": {"expires": DAY}},
     # At night, and made up for in the morning where the machine was off.
-    "tidy": {"task": "worker.tidy", "schedule": crontab(hour="1", minute="40"), "options": {"expires": 12 * 3600}},
+    "tidy": {"task": "worker.tidy", "schedule": crontab(hour="1", minute="40"), "options": {"expires": DAY}},
 }

@@ -54,6 +54,8 @@ class Result:
     abstained: bool = False
     reasons: list[str] = field(default_factory=list)
     error: str = ""
+    device: str = ""
+    backend: str = ""
 
 
 @transaction.atomic
@@ -147,7 +149,7 @@ def turns(model_versions: Sequence[uuid.UUID], count: int) -> list[uuid.UUID]:
         return [pk for (pk,) in cursor.fetchall()]
 
 
-def results_write(*, claim: Claim, results: Sequence[Result], device: str, backend: str) -> int:
+def results_write(*, claim: Claim, results: Sequence[Result]) -> int:
     """Write how runs of this claim ended, in one statement, where the lease still holds; returns how many it did."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -155,15 +157,16 @@ def results_write(*, claim: Claim, results: Sequence[Result], device: str, backe
             UPDATE diagnosis_predictionrun AS run
             SET state = result.state, label = result.label, confidence = result.confidence,
                 probabilities = result.probabilities, abstained = result.abstained, reasons = result.reasons,
-                error = result.error, device = %s, backend = %s, finished_at = statement_timestamp(),
+                error = result.error, device = result.device, backend = result.backend,
+                finished_at = statement_timestamp(),
                 lease_token = NULL, lease_expires_at = NULL
             FROM jsonb_to_recordset(%s::jsonb) AS result(
                 id uuid, state text, label text, confidence float8, probabilities jsonb, abstained boolean,
-                reasons jsonb, error text
+                reasons jsonb, error text, device text, backend text
             )
             WHERE run.id = result.id AND run.state = 'running' AND run.lease_token = %s
             """,
-            [device, backend, json.dumps([asdict(result) for result in results]), claim.token],
+            [json.dumps([asdict(result) for result in results]), claim.token],
         )
         return cursor.rowcount
 

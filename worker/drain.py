@@ -8,6 +8,7 @@ innocent batch with it, whose runs are then tried alone.
 import contextlib
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -17,11 +18,12 @@ from typing import TypeVar
 from django.db import InterfaceError, OperationalError, connection
 
 from diagnosis.models import Case
-from diagnosis.services.cases import case_advance
 from diagnosis.states import CaseState
 from worker.backends import engines_fixed
-from worker.claiming import Claim, leftovers_free, results_write, runs_claim, runs_give_back
+from worker.claiming import leftovers_free, results_write, runs_claim, runs_give_back
 from worker.inference import Batch, Loaded, batch_decode, batch_predict, batch_size, models_load
+from worker.sweeper import cases_advance
+from worker.tasks import nudge
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +33,20 @@ T = TypeVar("T")
 TURN_SECONDS = 5.0
 # How long finished results wait for a database that is being restarted.
 DATABASE_PATIENCE_SECONDS = 30.0
+# Containers on the network of their host share its name, and their processes the same low numbers.
+BIRTH_MARK = secrets.token_hex(3)
 
 
 def worker_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """No other process's, on any machine: whoever bore the same name would take our claims for its leftovers."""
+    return f"{socket.gethostname()}:{BIRTH_MARK}:{os.getpid()}"
 
 
 def queue_drain() -> bool:
-    """Work for one turn. True when the queue may hold more."""
+    """Work for one turn. True when the queue may hold more.
+
+    One message woke one worker, however much was handed in: who finds a full batch wakes the next.
+    """
     loaded = models_load()
     for problem in [*loaded.problems, *loaded.asides]:
         logger.error("Cannot serve: %s", problem)
@@ -46,11 +54,15 @@ def queue_drain() -> bool:
         return False
     leftovers_free(worker=worker_name())
     ends = time.monotonic() + TURN_SECONDS
+    alone = True
     with contextlib.closing(Ahead(loaded)) as ahead:
         while ahead.busy or time.monotonic() < ends:
             batch = ahead.take() or batch_claim(loaded)
             if batch is None:
                 return False
+            if alone and batch.claim.full:
+                alone = False
+                nudge()
             if batch.claim.full and batch.claim.fresh and time.monotonic() < ends:
                 ahead.prepare()
             batch_run(batch, loaded)
@@ -70,20 +82,14 @@ def batch_run(batch: Batch, loaded: Loaded) -> None:
     predictor = loaded.predictors[claim.model_version.pk]
     started = time.monotonic()
     with engines_fixed:
-        device, backend = predictor.device, predictor.backend
         results, broken = batch_predict(batch, predictor)
-    written = patiently(lambda: results_write(claim=claim, results=results, device=device, backend=backend))
+    written = patiently(lambda: results_write(claim=claim, results=results))
     for run, error in broken:
         logger.warning("Run %s, attempt %d: %s", run.pk, run.attempts, error)
         runs_give_back(claim=claim, runs=[run], error=error)
     logger.info("%d of %d runs written in %.2f s", written, len(claim.runs), time.monotonic() - started)
-    cases_advance(claim)
-
-
-def cases_advance(claim: Claim) -> None:
-    ids = {run.image.case_id for run in claim.runs}
-    for case in Case.objects.filter(pk__in=ids, state=CaseState.SUBMITTED):
-        case_advance(case=case)
+    of_these = {run.image.case_id for run in claim.runs}
+    cases_advance(Case.objects.filter(pk__in=of_these, state=CaseState.SUBMITTED))
 
 
 def patiently(write: Callable[[], T]) -> T:

@@ -5,9 +5,11 @@ import math
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from diagnosis.models import ModelVersion, PredictionRun
 from diagnosis.states import ModelStatus, RunState
 from ml import reference
 from ml.decode import DecodeError, decode
+from ml.manifest import Manifest
 from ml.predictor import Prediction, Predictor
 from worker.backends import engine_reason, engines_improve
 from worker.claiming import Claim, Result
@@ -34,6 +37,7 @@ FOR_COMPARISON = (ModelStatus.SHADOW, ModelStatus.CANDIDATE)
 
 _loading = threading.Lock()
 _predictors: dict[UUID, Predictor] = {}
+_stand_ins: WeakKeyDictionary[Predictor, Predictor] = WeakKeyDictionary()
 
 
 class ModelUnavailable(Exception):
@@ -95,7 +99,25 @@ def predictor_of(version: ModelVersion) -> Predictor:
         predictor.predict([reference.draw_smear(0)])
     except Exception as error:
         raise ModelUnavailable(f"{version}: it fails on a test picture ({error!r}).") from error
+    for differing in registered_otherwise(predictor.manifest, version.manifest):
+        raise ModelUnavailable(f"{version}: the {differing} in its manifest on disk is not what was registered.")
     return predictor
+
+
+def registered_otherwise(found: Manifest, registered: dict[str, Any]) -> list[str]:
+    """What decides the answer beside the weights, where the release on disk has it otherwise than the registry: the
+    same weights under another order of classes would name every cell wrongly."""
+    on_disk, known = decisive(found.model_dump(mode="json")), decisive(registered)
+    return [name for name in known if known[name] != on_disk.get(name)]
+
+
+def decisive(manifest: dict[str, Any]) -> dict[str, Any]:
+    parts = {
+        name: manifest[name] for name in ("preprocessing", "temperature", "abstention_threshold") if name in manifest
+    }
+    if "refusal" in manifest:
+        parts["refusal"] = manifest["refusal"]["thresholds"]
+    return parts | {"classes": [entry["code"] for entry in manifest["classes"]]}
 
 
 def serving(loaded: Loaded) -> Serving:
@@ -170,31 +192,40 @@ def batch_predict(batch: Batch, predictor: Predictor) -> tuple[list[Result], lis
     results: list[Result] = []
     broken = list(batch.broken)
     try:
-        predictions = _predict(predictor, [picture for _, picture in batch.decoded])
+        answers = _predict(predictor, [picture for _, picture in batch.decoded])
     except Exception as error:  # one bad image must not end the worker; each is tried alone next time
         logger.exception("A batch of %d images failed", len(batch.decoded))
         return [], broken + [(run, f"The model failed on this image: {error}") for run, _ in batch.decoded]
-    for (run, _), prediction in zip(batch.decoded, predictions, strict=True):
+    for (run, _), (prediction, by) in zip(batch.decoded, answers, strict=True):
         if math.isfinite(prediction.confidence):
-            results.append(_result(run, prediction))
+            results.append(replace(_result(run, prediction), device=by.device, backend=by.backend))
         else:
             broken.append((run, "The model's answer to this image is not a number."))
     return results, broken
 
 
-def _predict(predictor: Predictor, pictures: list[np.ndarray]) -> list[Prediction]:
-    """In smaller portions where the device has not the memory for all at once."""
+def _predict(predictor: Predictor, pictures: list[np.ndarray]) -> list[tuple[Prediction, Predictor]]:
+    """Each with who gave it. In smaller portions where the device has not the memory for all at once; on the
+    processor where it has not enough for one."""
     if not pictures:
         return []
     try:
-        return predictor.predict(pictures, batch=len(pictures))
+        return [(prediction, predictor) for prediction in predictor.predict(pictures, batch=len(pictures))]
     except torch.OutOfMemoryError:
-        if len(pictures) == 1:
-            raise
         logger.warning("Out of memory with %d images at once on %s", len(pictures), predictor.device)
         torch.cuda.empty_cache()
+    if len(pictures) == 1:
+        stand_in = _on_cpu(predictor)
+        return [(stand_in.predict(pictures)[0], stand_in)]
     half = len(pictures) // 2
     return _predict(predictor, pictures[:half]) + _predict(predictor, pictures[half:])
+
+
+def _on_cpu(predictor: Predictor) -> Predictor:
+    """The same release on the processor, made when it is first needed."""
+    if predictor not in _stand_ins:
+        _stand_ins[predictor] = predictor.on_cpu()
+    return _stand_ins[predictor]
 
 
 def _result(run: PredictionRun, prediction: Prediction) -> Result:

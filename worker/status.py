@@ -4,7 +4,7 @@ import datetime
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import Count, Min
+from django.db.models import Avg, Count, Max, Min, QuerySet
 from django.db.models.functions import Now
 
 from diagnosis.models import PredictionRun
@@ -36,7 +36,8 @@ class RunError:
 @dataclass(frozen=True)
 class QueueFigures:
     """`attempts` counts open runs by how often they were tried; `images_per_second` is over the last five minutes
-    and counts from the first run that started in them, so a burst shows as what it was."""
+    and counts from the first run that started in them, so a burst shows as what it was. So are the batch sizes: how
+    many images a worker took at once, on average and at most."""
 
     queued: dict[str, int]
     oldest_queued_seconds: float | None
@@ -47,6 +48,8 @@ class QueueFigures:
     failed: int
     finished_in_window: int
     images_per_second: float | None
+    batch_size_mean: float | None
+    batch_size_largest: int | None
     sweeper_alive: bool
     workers: list[WorkerStatus]
     last_error: RunError | None
@@ -59,6 +62,7 @@ def queue_figures() -> QueueFigures:
     oldest = queued.aggregate(at=Min("queued_at"))["at"]
     next_end = running.filter(lease_expires_at__gte=Now()).aggregate(at=Min("lease_expires_at"))["at"]
     finished, rate = _throughput(moment)
+    batch_mean, batch_largest = _batch_sizes()
     return QueueFigures(
         queued=_by_priority(),
         oldest_queued_seconds=_seconds(moment, oldest),
@@ -69,6 +73,8 @@ def queue_figures() -> QueueFigures:
         failed=PredictionRun.objects.filter(state=RunState.FAILED).count(),
         finished_in_window=finished,
         images_per_second=rate,
+        batch_size_mean=batch_mean,
+        batch_size_largest=batch_largest,
         sweeper_alive=sweeper_alive(),
         workers=[
             WorkerStatus(w.name, w.ready, w.device, w.backend, list(w.loaded), w.message) for w in workers_seen()
@@ -99,10 +105,21 @@ def _by_attempts() -> dict[int, int]:
     return dict(rows.order_by("attempts"))
 
 
-def _throughput(moment: datetime.datetime) -> tuple[int, float | None]:
-    ended = PredictionRun.objects.filter(
+def _ended_lately() -> QuerySet[PredictionRun]:
+    return PredictionRun.objects.filter(
         finished_at__gte=Now() - THROUGHPUT_WINDOW, state__in=[RunState.SUCCEEDED, RunState.REFUSED]
-    ).aggregate(n=Count("pk"), first=Min("started_at"))
+    )
+
+
+def _batch_sizes() -> tuple[float | None, int | None]:
+    """Runs that were claimed together began at the same moment."""
+    batches = _ended_lately().order_by().values("worker", "started_at").annotate(size=Count("pk"))
+    found = batches.aggregate(mean=Avg("size"), largest=Max("size"))
+    return round(found["mean"], 1) if found["mean"] else None, found["largest"]
+
+
+def _throughput(moment: datetime.datetime) -> tuple[int, float | None]:
+    ended = _ended_lately().aggregate(n=Count("pk"), first=Min("started_at"))
     if not ended["n"]:
         return 0, None
     since = max(ended["first"], moment - THROUGHPUT_WINDOW)

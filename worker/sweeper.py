@@ -1,7 +1,10 @@
 """What beat has done every few seconds: nothing that was handed in may stay where it is."""
 
 import datetime
+import logging
+from collections.abc import Iterable
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
@@ -10,6 +13,8 @@ from diagnosis.selectors.queue import SWEEPER
 from diagnosis.services.cases import case_advance
 from diagnosis.states import OPEN_RUN_STATES, CaseState, RunState
 from worker.claiming import leases_free
+
+logger = logging.getLogger(__name__)
 
 FORGOTTEN = datetime.timedelta(hours=1)
 
@@ -22,6 +27,16 @@ def queue_sweep() -> bool:
     open_runs = PredictionRun.objects.of_cases().filter(
         image__case=OuterRef("pk"), image__withdrawn_at__isnull=True, state__in=OPEN_RUN_STATES
     )
-    for case in Case.objects.filter(state=CaseState.SUBMITTED).exclude(Exists(open_runs)):
-        case_advance(case=case)
+    cases_advance(Case.objects.filter(state=CaseState.SUBMITTED).exclude(Exists(open_runs)))
     return PredictionRun.objects.filter(state=RunState.QUEUED).exists()
+
+
+def cases_advance(cases: Iterable[Case]) -> None:
+    """One that cannot be moved on is named in the log; it must not keep the others, nor the queue, waiting."""
+    for case in cases:
+        try:
+            case_advance(case=case)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("Case %s could not be moved on", case.pk)

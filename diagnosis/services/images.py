@@ -1,6 +1,7 @@
 """Images enter a case and leave it."""
 
 import hashlib
+import logging
 from dataclasses import asdict
 from io import BytesIO
 from typing import IO
@@ -9,7 +10,7 @@ import numpy as np
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 from PIL import Image
@@ -23,12 +24,23 @@ from diagnosis.models import Case, SmearImage
 from diagnosis.services.timeline import timeline_add
 from diagnosis.states import EDITABLE_STATES, TimelineKind
 
+logger = logging.getLogger(__name__)
+
 
 def image_add(*, case: Case, actor: User, upload: IO[bytes], file_name: str) -> SmearImage:
     """Check, clean and store one upload. Raises ImageRejected or ServiceError, and then nothing is stored."""
     clean = clean_image(upload, file_name=file_name)
     thumbnail = make_thumbnail(clean.data)
     quality = _quality_of(clean)
+    try:
+        return _image_store(case, actor, clean, thumbnail, quality)
+    except (OSError, DatabaseError) as error:  # a full disk, a storage that is away: not the user's to understand
+        logger.exception("An image could not be stored")
+        raise ServiceError(f"{clean.file_name}: it could not be stored, nothing of it was kept. Try again.") from error
+
+
+def _image_store(case: Case, actor: User, clean: CleanImage, thumbnail: bytes, quality: QualityVerdict) -> SmearImage:
+    """The row and its bytes, or neither."""
     with transaction.atomic():
         case = Case.objects.select_for_update().get(pk=case.pk)
         if case.state not in EDITABLE_STATES:

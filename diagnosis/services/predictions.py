@@ -25,20 +25,19 @@ def runs_queue(*, case: Case, images: Iterable[SmearImage]) -> None:
     serving = [ModelStatus.ACTIVE, ModelStatus.SHADOW]
     for model_version in ModelVersion.objects.filter(status__in=serving, input_kind=case.image_kind):
         active = model_version.status == ModelStatus.ACTIVE
-        runs = PredictionRun.objects.filter(model_version=model_version, image__in=images)
-        runs = runs.exclude(state=RunState.CANCELLED)
+        priority = case.priority if active else Priority.BACKFILL
+        _runs_create(model_version, [image.pk for image in images], priority)
         if active:
-            runs.filter(priority=Priority.BACKFILL).update(priority=case.priority)
-        done = set(runs.values_list("image_id", flat=True))
-        PredictionRun.objects.bulk_create(
-            PredictionRun(
-                image=image,
-                model_version=model_version,
-                priority=case.priority if active else Priority.BACKFILL,
-            )
-            for image in images
-            if image.pk not in done
-        )
+            there = PredictionRun.objects.filter(model_version=model_version, image__in=images)
+            there.filter(priority=Priority.BACKFILL).exclude(state=RunState.CANCELLED).update(priority=priority)
+
+
+def _runs_create(model_version: ModelVersion, images: Iterable[UUID], priority: int) -> None:
+    """The constraint of one run per image and version decides, so two who do this at once make each run once."""
+    PredictionRun.objects.bulk_create(
+        [PredictionRun(image_id=pk, model_version=model_version, priority=priority) for pk in images],
+        ignore_conflicts=True,
+    )
 
 
 def runs_cancel(*, case: Case) -> None:
@@ -127,7 +126,7 @@ def archive_queue(*, model_version: ModelVersion) -> Iterator[int]:
     last = None
     while piece := _archive_piece(model_version, last):
         last = piece[-1]
-        _runs_backfill(model_version, piece)
+        _runs_create(model_version, piece, Priority.BACKFILL)
         yield len(piece)
     runs_nudge()
 
@@ -144,11 +143,3 @@ def _archive_piece(model_version: ModelVersion, last: UUID | None) -> list[UUID]
     if last is not None:
         images = images.filter(pk__gt=last)
     return list(images.order_by("pk").values_list("pk", flat=True)[:ARCHIVE_PIECE])
-
-
-def _runs_backfill(model_version: ModelVersion, images: list[UUID]) -> None:
-    """The constraint of one run per image and version decides, so two who do this at once make each run once."""
-    PredictionRun.objects.bulk_create(
-        [PredictionRun(image_id=pk, model_version=model_version, priority=Priority.BACKFILL) for pk in images],
-        ignore_conflicts=True,
-    )

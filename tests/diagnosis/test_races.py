@@ -1,21 +1,22 @@
 """Two at once: real threads with connections of their own, held back until both are ready."""
 
 import threading
+import time
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from accounts.models import User
 from diagnosis.errors import StateConflict
 from diagnosis.models import Case, ModelVersion, PredictionRun
-from diagnosis.services.cases import case_advance, case_claim, case_create
+from diagnosis.services.cases import case_advance, case_claim, case_create, case_submit
 from diagnosis.services.images import image_add
 from diagnosis.services.readings import case_conclude, images_agree_all, own_read_enter
 from diagnosis.services.reports import case_sign, report_amend
-from diagnosis.states import CaseState, TimelineKind
+from diagnosis.states import CaseState, Priority, TimelineKind
 from tests.conftest import SignedIn
 from tests.factories import (
     PatientFactory,
@@ -140,3 +141,34 @@ def test_images_that_arrive_together_each_get_a_place(technician: User) -> None:
         return image_add(case=case, actor=technician, upload=data, file_name="field.jpg").position
 
     assert sorted(at_once(*[lambda seed=seed: upload(seed) for seed in range(4)])) == [1, 2, 3, 4]
+
+
+def test_a_case_handed_in_while_the_archive_is_queued_anew_gets_one_run_for_each_image(
+    technician: User, model_version: ModelVersion
+) -> None:
+    """At its own priority: nobody's case waits behind the archive."""
+    case = draft_case(technician, images=2)
+    queued = threading.Event()
+
+    def archive() -> None:
+        with transaction.atomic():
+            for image in case.images.all():
+                PredictionRun.objects.create(image=image, model_version=model_version, priority=Priority.BACKFILL)
+            queued.set()
+            deadline = time.monotonic() + 20
+            while not somebody_waits() and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    def hand_in() -> None:
+        assert queued.wait(20)
+        case_submit(case=case, actor=technician)
+
+    assert at_once(archive, hand_in) == [None, None]
+    runs = PredictionRun.objects.filter(image__case=case)
+    assert list(runs.values_list("priority", flat=True)) == [Priority.ROUTINE, Priority.ROUTINE]
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])

@@ -5,7 +5,9 @@ import itertools
 import os
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from django.db import connection
 
 from accounts.models import Site, User
 from accounts.roles import Role
-from diagnosis.models import Case, PredictionRun, WorkerHeartbeat
+from diagnosis.models import Case, PredictionRun, SmearImage, WorkerHeartbeat
 from diagnosis.services.cases import case_submit
 from portal.local import ROOT
 from portal.local.commands import manage
@@ -87,6 +89,19 @@ class Laboratory:
             add_image(case)
         return case
 
+    def hand_in_copies(self, count: int, *, of: Case) -> list[Case]:
+        """Cases that show the images of this one, quicker than uploading them anew."""
+        return [self._hand_in_copy(of) for _ in range(count)]
+
+    def _hand_in_copy(self, of: Case) -> Case:
+        case = self.draft(0)
+        images = list(of.images.all())
+        for image in images:
+            image.pk, image.case, image._state.adding = uuid.uuid4(), case, True
+        SmearImage.objects.bulk_create(images)
+        case_submit(case=case, actor=self.technician)
+        return case
+
     def start_worker(self, app: str = "worker.celery:app", **variables: str) -> Service:
         return self._start(0, app, variables)
 
@@ -135,7 +150,6 @@ def laboratory(
 ) -> Iterator[Laboratory]:
     name = f"faults_{next(_numbers)}"
     url = stores.database_url(name)
-    _execute(stores, f"CREATE DATABASE {name} TEMPLATE leukoscope")
     with redis.Redis.from_url(stores.redis.url) as client:
         client.flushall()
     monkeypatch.setenv("CELERY_BROKER_URL", stores.redis.url)
@@ -148,10 +162,7 @@ def laboratory(
         "OMP_NUM_THREADS": "1",
         "INFERENCE_BACKEND": "eager",
     }
-    before = dict(connection.settings_dict)
-    with django_db_blocker.unblock():
-        connection.close()
-        connection.settings_dict.update(environ.Env.db_url_config(url))
+    with new_database(stores, name, template="leukoscope") as url, django_db_blocker.unblock(), use_database(url):
         site = Site.objects.create(name="Faults laboratory", code="FLT")
         made = Laboratory(stores, tmp_path, environment, make_user(Role.TECHNICIAN, site))
         try:
@@ -160,10 +171,29 @@ def laboratory(
             for process in made.processes:
                 if process.running:
                     made.kill(process)
-            connection.close()
-            connection.settings_dict.clear()
-            connection.settings_dict.update(before)
-            _execute(stores, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def new_database(stores: Stores, name: str, *, template: str) -> Iterator[str]:
+    _execute(stores, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield stores.database_url(name)
+    finally:
+        _execute(stores, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def use_database(url: str) -> Iterator[None]:
+    """What the test itself asks and writes goes there."""
+    before = dict(connection.settings_dict)
+    connection.close()
+    connection.settings_dict.update(environ.Env.db_url_config(url))
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.clear()
+        connection.settings_dict.update(before)
 
 
 def _execute(stores: Stores, statement: str) -> None:

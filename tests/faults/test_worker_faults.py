@@ -14,10 +14,11 @@ from diagnosis.models import Case, PredictionRun, StoredBlob, WorkerHeartbeat
 from diagnosis.services.cases import case_submit
 from diagnosis.states import CaseState, Priority, RunState
 from portal.local.service import Service
+from tests.conftest import SignedIn
 from tests.faults.conftest import Laboratory
 from tests.faults.poisoned import CRASHES_ON, HANGS_ON
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 
 def all_have_one_result(case: Case, images: int) -> bool:
@@ -85,15 +86,18 @@ def test_a_case_is_taken_while_redis_is_away_and_run_when_it_is_back(laboratory:
     laboratory.until(laboratory.worker_ready)
     case = laboratory.draft(2)
     broker = laboratory.stores.redis.service
+    browser = SignedIn(laboratory.technician)
+    browser.get(f"/cases/{case.pk}/edit/")
     take_away(broker, trouble)
     try:
         started = time.monotonic()
-        told = case_submit(case=case, actor=laboratory.technician)
+        answer = browser.post(f"/cases/{case.pk}/submit/")
         took = time.monotonic() - started
+        page = browser.get(answer["Location"])
     finally:
         give_back(laboratory, trouble)
-    assert not told
     assert took < 1.0
+    assert "is submitted and safe. Processing is delayed" in page.content.decode()
     laboratory.until(lambda: all_have_one_result(case, 2))
 
 
@@ -118,12 +122,18 @@ def server_pid(broker: Service) -> int:
 
 
 def test_a_flushed_redis_loses_no_run(laboratory: Laboratory) -> None:
-    case = laboratory.hand_in(24)
+    """Flushed before the first of five hundred is taken, and again in their midst."""
+    cases = laboratory.hand_in_copies(20, of=laboratory.draft(25))
     with redis.Redis.from_url(laboratory.stores.redis.url) as client:
         client.flushall()
-    laboratory.start_worker()
-    laboratory.start_beat()
-    laboratory.until(lambda: all_have_one_result(case, 24))
+        laboratory.start_worker()
+        laboratory.start_beat()
+        laboratory.until(lambda: some_results(50))
+        client.flushall()
+    assert laboratory.states()[RunState.QUEUED] > 0
+    laboratory.until(lambda: all(all_have_one_result(case, 25) for case in cases), seconds=240)
+    assert PredictionRun.objects.count() == 500
+    assert set(PredictionRun.objects.values_list("attempts", flat=True)) == {1}
 
 
 def test_a_restart_of_postgresql_in_the_middle_loses_nothing(laboratory: Laboratory) -> None:
@@ -220,7 +230,12 @@ def test_many_nudges_and_poisoned_messages_do_no_harm(laboratory: Laboratory) ->
         for _ in range(12):
             laboratory_app().send_task("worker.drain", kwargs={"of_next_year": 1}, connection=broker)
     laboratory.until(lambda: all(all_have_one_result(case, 4) for case in cases))
-    assert set(PredictionRun.objects.values_list("attempts", flat=True)) == {1}
+    results = list(PredictionRun.objects.order_by("pk").values())
+    assert {result["attempts"] for result in results} == {1}
+    with redis.Redis.from_url(laboratory.stores.redis.url) as client:
+        laboratory_app().send_task("worker.drain")  # one that comes late
+        laboratory.until(lambda: client.llen("leukoscope") == client.hlen("unacked") == 0)
+    assert list(PredictionRun.objects.order_by("pk").values()) == results
     assert not canary.exists()
     assert all(process.running for process in laboratory.processes)
 

@@ -11,10 +11,11 @@ from pytest_django import Settings
 
 from accounts.models import Site, User
 from accounts.roles import Role
-from diagnosis.models import ModelVersion, WorkerHeartbeat
+from diagnosis.models import ModelVersion, PredictionRun, WorkerHeartbeat
 from diagnosis.selectors.queue import LOADING, SWEEPER
+from diagnosis.states import Priority, RunState
 from tests.conftest import SignedIn
-from tests.factories import make_user
+from tests.factories import end_run, make_user, submitted_case
 
 HOMES = {
     Role.TECHNICIAN: "/cases/",
@@ -90,6 +91,22 @@ class TestHealth:
     def test_people_get_a_page(self, client: Client, all_well: None) -> None:
         answer = client.get("/health/", headers={"Accept": "text/html"})
         assert answer.headers["Content-Type"].startswith("text/html")
+
+    def test_it_tells_what_waits_and_how_fast_it_is_done(
+        self, client: Client, all_well: None, technician: User, administrator: User
+    ) -> None:
+        submitted_case(technician, images=4, priority=Priority.URGENT)
+        done, failed = PredictionRun.objects.all()[:2]
+        end_run(done)
+        end_run(failed, state=RunState.FAILED)
+        told = client.get("/health/").json()["queue"]
+        assert told["queued"] == {"STAT": 0, "Urgent": 2, "Routine": 0, "Backfill": 0}
+        assert (told["running"], told["leases_expired"], told["failed"], told["finished_in_window"]) == (0, 0, 1, 1)
+        assert told["batch_size_mean"] == 1.0
+        assert set(told["last_error"]) == {"at", "state", "attempts"}, "its words may name what is nobody's business"
+        page = SignedIn(administrator).get("/health/", headers={"Accept": "text/html"}).content.decode()
+        assert "2 Urgent" in page
+        assert "It broke." in page
 
     def test_it_tells_passers_by_no_name_and_no_address(
         self, client: Client, all_well: None, technician: User

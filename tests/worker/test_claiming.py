@@ -1,6 +1,8 @@
 """Claims, leases and what is written back, on the real database."""
 
 import datetime
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -27,12 +29,18 @@ def claim(model_version: ModelVersion, limit: int = 16, worker: str = "here:1", 
 def result(run: PredictionRun, label: str = "Early") -> Result:
     rest = dict.fromkeys(("Benign", "Early", "Pre", "Pro"), 0.1)
     return Result(
-        id=str(run.pk), state=RunState.SUCCEEDED.value, label=label, confidence=0.7, probabilities={**rest, label: 0.7}
+        id=str(run.pk),
+        state=RunState.SUCCEEDED.value,
+        label=label,
+        confidence=0.7,
+        probabilities={**rest, label: 0.7},
+        device="cpu",
+        backend="eager-fp32",
     )
 
 
 def write(claimed: Claim, results: list[Result]) -> int:
-    return results_write(claim=claimed, results=results, device="cpu", backend="eager-fp32")
+    return results_write(claim=claimed, results=results)
 
 
 def let_lease_end(*runs: PredictionRun) -> None:
@@ -247,3 +255,15 @@ def test_a_worker_takes_back_what_it_left_lying_and_nothing_of_others(
     others.refresh_from_db()
     assert (own.state, own.attempts) == (RunState.QUEUED, 1)
     assert others.state == RunState.RUNNING
+
+
+def test_two_processes_of_one_number_on_machines_of_one_name_are_told_apart() -> None:
+    """Containers on the network of their host: each would take the other's claims for its own leftovers."""
+    code = (
+        "import os, django; django.setup(); from worker.drain import worker_name;"
+        "os.getpid = lambda: 8; print(worker_name())"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    names = {process.communicate(timeout=200)[0].strip() for process in started}
+    assert len(names) == 2
+    assert all(name.endswith(":8") for name in names)

@@ -106,6 +106,7 @@ def test_the_status_counts_what_waits_runs_ends_and_fails(technician: User, mode
     assert found["attempts"] == {"0": 3, "2": 1}
     assert found["finished_in_window"] == 1
     assert found["images_per_second"] > 0
+    assert (found["batch_size_mean"], found["batch_size_largest"]) == (1.0, 1)
     assert found["last_error"]["error"] == "It was poison."
     assert found["workers"][0] == {
         "name": "here:1",
@@ -115,6 +116,19 @@ def test_the_status_counts_what_waits_runs_ends_and_fails(technician: User, mode
         "models": ["b-all-stage 0.0.1"],
         "message": "",
     }
+
+
+def test_it_says_how_many_images_the_workers_take_at_once(technician: User, model_version: ModelVersion) -> None:
+    submitted_case(technician, images=8)
+    runs = list(PredictionRun.objects.all())
+    moment = timezone.now()
+    for number, run in enumerate(runs):
+        end_run(run)
+        began = moment - datetime.timedelta(seconds=1 if number < 5 else 2)
+        worker = "here:1" if number < 7 else "there:2"
+        PredictionRun.objects.filter(pk=run.pk).update(started_at=began, worker=worker)
+    found = status()
+    assert (found["batch_size_mean"], found["batch_size_largest"]) == (2.7, 5), "5 and 2 here, 1 there"
 
 
 def test_the_text_says_what_is_wrong(technician: User, model_version: ModelVersion) -> None:

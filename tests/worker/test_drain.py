@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ from django.db import OperationalError
 from PIL import Image
 
 from accounts.models import User
-from diagnosis.models import ModelVersion, PredictionRun, StoredBlob
+from diagnosis.models import Case, ModelVersion, PredictionRun, StoredBlob
 from diagnosis.services.cases import case_submit
 from diagnosis.states import CaseState, ModelStatus, RunState, Triage
 from ml.decode import decode
 from ml.manifest import Manifest
 from ml.predictor import Predictor
 from tests.factories import ModelVersionFactory, add_image, draft_case, submitted_case
-from worker import drain, inference
+from worker import drain, inference, sweeper
 from worker.drain import patiently, queue_drain
 from worker.inference import models_load, serving
 
@@ -141,6 +142,33 @@ def test_a_batch_the_device_has_no_memory_for_is_done_in_portions(
     assert set(PredictionRun.objects.values_list("state", "attempts")) == {(RunState.SUCCEEDED, 1)}
 
 
+def test_an_image_the_device_has_no_memory_for_is_done_on_the_processor_and_says_so(
+    technician: User, served: ModelVersion, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a batch whose other images fit."""
+    submitted_case(technician, images=3)
+    large = PredictionRun.objects.first()
+    with inference.storages["smears"].open(large.image.sha256) as stored:
+        too_much = decode(stored.read())
+    (expected,) = predictor.predict([too_much])
+    monkeypatch.setattr(predictor, "engine", dataclasses.replace(predictor.engine, name="small-gpu"))
+    whole = Predictor.predict
+
+    def predict(self: Predictor, images: list[np.ndarray], batch: int = 16) -> list:
+        if self is predictor and any(np.array_equal(image, too_much) for image in images):
+            raise torch.OutOfMemoryError("of 4 GiB")
+        return whole(self, images, batch)
+
+    monkeypatch.setattr(Predictor, "predict", predict)
+    work_off()
+    assert set(PredictionRun.objects.values_list("state", "attempts")) == {(RunState.SUCCEEDED, 1)}
+    large.refresh_from_db()
+    assert (large.device, large.label) == ("cpu", expected.label)
+    assert large.probabilities == pytest.approx(expected.probabilities, abs=0.02)
+    assert large.backend != "small-gpu"
+    assert set(PredictionRun.objects.exclude(pk=large.pk).values_list("backend", flat=True)) == {"small-gpu"}
+
+
 def test_an_answer_that_is_not_a_number_is_not_written(
     technician: User, served: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +269,78 @@ def test_a_model_that_fails_on_a_test_picture_takes_no_run_down(
     assert queue_drain() is False
     assert "fails on a test picture" in serving(models_load()).message
     assert PredictionRun.objects.get().state == RunState.QUEUED
+
+
+def swapped_classes(content: dict) -> None:
+    content["classes"][0], content["classes"][1] = content["classes"][1], content["classes"][0]
+
+
+def colder(content: dict) -> None:
+    content["temperature"] = 3.0
+
+
+@pytest.mark.parametrize(("change", "named"), [(swapped_classes, "classes"), (colder, "temperature")])
+def test_sound_weights_under_another_manifest_are_not_served(
+    technician: User,
+    released: Path,
+    registered: ModelVersion,
+    settings: object,
+    tmp_path: Path,
+    change: Callable[[dict], None],
+    named: str,
+) -> None:
+    """The classes in another order, for instance: every prediction would be another one."""
+    place = tmp_path / "b-all-stage" / "0.0.1"
+    shutil.copytree(released, place)
+    content = json.loads((place / "manifest.json").read_text())
+    change(content)
+    (place / "manifest.json").write_text(json.dumps(content))
+    settings.MODELS_DIR = tmp_path
+    submitted_case(technician, images=1)
+    assert queue_drain() is False
+    assert f"{named} in its manifest on disk is not what was registered" in serving(models_load()).message
+    assert PredictionRun.objects.get().state == RunState.QUEUED
+
+
+def test_a_case_that_cannot_be_moved_on_holds_up_no_other(
+    technician: User, served: ModelVersion, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, *others = [submitted_case(technician, images=1) for _ in range(3)]
+    whole = sweeper.case_advance
+
+    def advance(*, case: Case) -> bool:
+        if case.pk == stuck.pk:
+            raise KeyError("a class nobody knows")
+        return whole(case=case)
+
+    monkeypatch.setattr(sweeper, "case_advance", advance)
+    work_off()
+    states = dict(Case.objects.values_list("pk", "state"))
+    assert {states[case.pk] for case in others} == {CaseState.AWAITING_REVIEW}
+    assert sweeper.queue_sweep() is False
+    assert str(stuck.pk) in caplog.text
+    monkeypatch.undo()
+    sweeper.queue_sweep()
+    stuck.refresh_from_db()
+    assert stuck.state == CaseState.AWAITING_REVIEW
+
+
+@pytest.mark.parametrize(("images", "told"), [(2, 0), (5, 1)])
+def test_a_worker_that_finds_a_full_batch_wakes_another_once_a_turn(
+    technician: User,
+    served: ModelVersion,
+    settings: object,
+    monkeypatch: pytest.MonkeyPatch,
+    images: int,
+    told: int,
+) -> None:
+    settings.INFERENCE_BATCH_SIZE = 3
+    nudges = []
+    monkeypatch.setattr(drain, "nudge", lambda: nudges.append(1))
+    monkeypatch.setattr(drain, "TURN_SECONDS", 600.0)
+    submitted_case(technician, images=images)
+    queue_drain()
+    assert len(nudges) == told
 
 
 def test_results_wait_for_a_database_that_is_away_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:

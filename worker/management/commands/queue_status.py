@@ -36,6 +36,10 @@ def lines(figures: QueueFigures) -> list[str]:
         ("attempts", tried or "no open run was tried before"),
         ("failed", str(figures.failed)),
         ("last 5 minutes", f"{figures.finished_in_window} predicted or refused{rate}"),
+        (
+            "batches",
+            f"of {figures.batch_size_mean:g} images, at most {figures.batch_size_largest}" if rate else "none",
+        ),
         ("sweeper", "alive" if figures.sweeper_alive else "SILENT for more than a minute"),
         *workers(figures),
     ]
