@@ -15,6 +15,7 @@ from diagnosis.dashboards.figures import Group
 from diagnosis.dashboards.filters import Filters, filters_of, version_or_404
 from diagnosis.dashboards.live import live_groups
 from diagnosis.dashboards.operations import operations_groups
+from diagnosis.dashboards.summaries import figures_as_of
 
 
 @requires_one(MODELS)
@@ -103,7 +104,8 @@ def _page(request: SignedInRequest, page: str, filters: Filters, groups: list[Gr
         if may(request.user, permissions)
     ]
     context = {"page": page, "tabs": tabs, "filters": filters, "groups": groups, "csv_route": f"dashboards:{page}_csv"}
-    return render(request, f"dashboards/{page}.html", context | more)
+    as_of = figures_as_of(filters.scope.site_ids) if filters.scope else None
+    return render(request, f"dashboards/{page}.html", context | {"as_of": as_of} | more)
 
 
 def _csv(groups: list[Group], figure_key: str, of: str) -> HttpResponse:
