@@ -86,3 +86,20 @@ def _ranked(bins: Mapping[int, int], rank: int) -> float:
             return float(STEP ** (place + (rank - before + 0.5) / bins[place]))
         before += bins[place]
     raise IndexError(rank)
+
+
+MOST_EXACT = 1000
+
+
+def mcnemar(one: int, other: int) -> float | None:
+    """Two-sided p that two classifiers which differ on these images are right equally often (McNemar 1947).
+
+    Exact up to a thousand differences, from there the chi-squared approximation with continuity correction.
+    """
+    total = one + other
+    if not total:
+        return None
+    if total <= MOST_EXACT:
+        tail = sum(math.comb(total, k) for k in range(min(one, other) + 1))
+        return min(1.0, 2 * tail / 2**total)
+    return math.erfc(max(0.0, abs(one - other) - 1) / math.sqrt(2 * total))

@@ -22,7 +22,8 @@ from diagnosis.dashboards.days import midnight, monday_of
 from diagnosis.dashboards.summary_sql import ADDED_UP, COUNTED
 from diagnosis.models import Case, CaseSummary, CountSummary, ImageSummary, SummaryDue, SummaryState
 
-PIECE = datetime.timedelta(days=7)
+# A piece that beat counts is short, because the worker that counts it predicts nothing meanwhile.
+PIECE, LONG_PIECE = datetime.timedelta(days=7), datetime.timedelta(days=91)
 LATE = datetime.timedelta(minutes=10)
 SUMMARIES = (ImageSummary, CaseSummary, CountSummary)
 
@@ -50,7 +51,7 @@ def _site_refresh(site: Site, deadline: float | None) -> int:
             _restart(site, state)
     counted = 0
     while deadline is None or time.monotonic() < deadline:
-        if not (days := _piece(site)):
+        if not (days := _piece(site, LONG_PIECE if deadline is None else PIECE)):
             SummaryState.objects.filter(pk=site.pk).update(refreshed_at=began)
             break
         counted += days
@@ -81,8 +82,8 @@ def _restart(site: Site, state: SummaryState) -> None:
 
 
 @transaction.atomic
-def _piece(site: Site) -> int:
-    """The newest marked days and those of the week before them; returns how many days were counted."""
+def _piece(site: Site, span: datetime.timedelta) -> int:
+    """The newest marked days and those of so long before them; returns how many days were counted."""
     _state(site)
     newest = SummaryDue.objects.filter(site=site).aggregate(newest=Max("at"))["newest"]
     if newest is None:
@@ -91,7 +92,7 @@ def _piece(site: Site) -> int:
         cursor.execute(
             "WITH taken AS (DELETE FROM diagnosis_summarydue WHERE site_id = %s AND at > %s AND at <= %s RETURNING at)"
             " SELECT DISTINCT (at AT TIME ZONE %s)::date FROM taken ORDER BY 1",
-            [site.pk, newest - PIECE, newest, timezone.get_current_timezone_name()],
+            [site.pk, newest - span, newest, timezone.get_current_timezone_name()],
         )
         days = [row[0] for row in cursor.fetchall()]
     for first, last in _stretches(days):
