@@ -194,6 +194,7 @@ INFERENCE_BATCH_SIZE = env.int("INFERENCE_BATCH_SIZE", default=0)  # 0: chosen b
 RUN_LEASE_SECONDS = env.int("RUN_LEASE_SECONDS", default=120)
 RUN_MAX_ATTEMPTS = env.int("RUN_MAX_ATTEMPTS", default=3)
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
+SUMMARY_SECONDS = env.int("SUMMARY_SECONDS", default=60)
 DRIFT_SECONDS = env.int("DRIFT_SECONDS", default=3600)
 
 # --- Log ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ accept_content = ["json"]
 task_serializer = "json"
 task_default_queue = NUDGES
 task_queues = (Queue(NUDGES), Queue(SWEEPS))
-task_routes = {name: {"queue": SWEEPS} for name in ("worker.sweep", "worker.watch", "worker.tidy")}
+task_routes = {name: {"queue": SWEEPS} for name in ("worker.sweep", "worker.summarise", "worker.watch", "worker.tidy")}
 timezone = "UTC"
 
 # A message is given back when the process that had it is killed; acks_late alone would lose it.
@@ -60,6 +60,7 @@ beat_schedule = {
         "schedule": settings.SWEEP_SECONDS,
         "options": {"expires": DAY},
     },
+    "summarise": {"task": "worker.summarise", "schedule": settings.SUMMARY_SECONDS, "options": {"expires": DAY}},
     "watch": {"task": "worker.watch", "schedule": settings.DRIFT_SECONDS, "options": {"expires": DAY}},
     # At night, and made up for in the morning where the machine was off.
     "tidy": {"task": "worker.tidy", "schedule": crontab(hour="1", minute="40"), "options": {"expires": DAY}},

@@ -13,6 +13,8 @@ from worker.queues import NUDGES
 logger = logging.getLogger(__name__)
 
 ENOUGH_NUDGES = 8
+# A worker that counts predicts nothing: what is left over is counted at the next turn.
+SUMMARY_EFFORT = 10.0
 
 
 @shared_task(name="worker.drain")
@@ -31,6 +33,14 @@ def sweep(**_unknown: Any) -> None:
 
     if queue_sweep():
         nudge()
+
+
+@shared_task(name="worker.summarise")
+def summarise(**_unknown: Any) -> None:
+    """Count again the days of the dashboards on which something changed."""
+    from diagnosis.dashboards.summaries import summaries_refresh
+
+    summaries_refresh(seconds=SUMMARY_EFFORT)
 
 
 @shared_task(name="worker.watch")

@@ -1,18 +1,22 @@
 """Whether what the model sees and says is still what it was: the last third of the days against those before."""
 
-from collections import defaultdict
-from dataclasses import dataclass
+import datetime
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.live_sql import DRIFT, SIGNED
+from diagnosis.dashboards.live_sql import MEASURED, PERIODS, SAID
 from diagnosis.dashboards.sql import rows_of
 from diagnosis.dashboards.statistics import stability_by_chance, stability_index
 from diagnosis.models import ModelVersion
-from diagnosis.states import DriftMeasure
+from diagnosis.states import DriftMeasure, RunState
 
 WATCH, ALARM = 0.1, 0.25
 LEAST_IMAGES = 50
+# What the quality check measured; classes and confidence have bins of their own.
+IN_TENTHS = (DriftMeasure.STAIN, DriftMeasure.SHARPNESS, DriftMeasure.EXPOSURE)
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,50 @@ class Drift:
 
 def drifts(version: ModelVersion, scope: Scope) -> list[Drift]:
     """All measures, in the order of DriftMeasure."""
-    parameters = scope.parameters()
-    cut = parameters["end"] - (parameters["end"] - parameters["start"]) / 3
-    more: dict[str, Any] = {"version": str(version.pk), "cut": cut}
-    counts: dict[str, dict[bool, dict[str, int]]] = defaultdict(lambda: {False: {}, True: {}})
-    for row in rows_of(scope, SIGNED, DRIFT, **more):
-        counts[row["measure"]][row["recent"]][row["bin"]] = row["n"]
-    return [_drift(measure, counts[measure][False], counts[measure][True]) for measure in DriftMeasure.values]
+    recent = max(1, scope.days // 3)
+    cut = scope.until - datetime.timedelta(days=recent)
+    if cut < scope.since:
+        return [Drift(measure, 0, 0, None, None) for measure in DriftMeasure.values]
+    parts = (replace(scope, until=cut), replace(scope, since=cut + datetime.timedelta(days=1)))
+    before, after = (_histograms(version, part) for part in parts)
+    return [_drift(measure, before[measure], after[measure]) for measure in DriftMeasure.values]
 
 
-def _drift(measure: str, before: dict[str, int], after: dict[str, int]) -> Drift:
-    bins = sorted(before.keys() | after.keys())
-    earlier, later = [before.get(name, 0) for name in bins], [after.get(name, 0) for name in bins]
-    n, m = sum(earlier), sum(later)
+def _histograms(version: ModelVersion, scope: Scope) -> dict[str, Counter[Any]]:
+    found: dict[str, Counter[Any]] = defaultdict(Counter)
+    asked = {"version": str(version.pk)}
+    for row in rows_of(scope, PERIODS, SAID, **asked):
+        found["refusal"][row["state"] == RunState.REFUSED] += row["n"]
+        if row["state"] == RunState.SUCCEEDED:
+            found["class"][row["label"]] += row["n"]
+            found["abstention"][row["abstained"]] += row["n"]
+    for row in rows_of(scope, PERIODS, MEASURED, **asked):
+        found[row["measure"]][row["bin"]] += row["n"]
+    return found
+
+
+def _drift(measure: str, before: Counter[Any], after: Counter[Any]) -> Drift:
+    n, m = before.total(), after.total()
     if min(n, m) < LEAST_IMAGES:
         return Drift(measure, n, m, None, None)
+    if measure in IN_TENTHS:
+        before, after = _tenths(before, after)
+    bins = sorted(before.keys() | after.keys())
+    earlier, later = [before[name] for name in bins], [after[name] for name in bins]
     return Drift(measure, n, m, stability_index(earlier, later), stability_by_chance(n, m, len(bins)))
+
+
+def _tenths(before: Counter[int], after: Counter[int]) -> tuple[Counter[int], Counter[int]]:
+    """Fine bins put together, so that each of the ten holds as many of the earlier images as can be."""
+    total, reached = before.total(), 0
+    edges: list[int] = []
+    for name in sorted(before):
+        reached += before[name]
+        while len(edges) < 9 and reached >= total * (len(edges) + 1) / 10:
+            edges.append(name)
+    wide: list[Counter[int]] = []
+    for counts in (before, after):
+        wide.append(Counter())
+        for name, count in counts.items():
+            wide[-1][bisect_right(edges, name)] += count
+    return wide[0], wide[1]

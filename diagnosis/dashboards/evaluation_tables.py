@@ -33,6 +33,12 @@ MEASURE_ORDER = {
         )
     )
 }
+PROBED = {
+    "balanced_accuracy": "Balanced accuracy",
+    "raw": "Raw images",
+    "preprocessed": "What the model sees",
+    "chance": "Chance",
+}
 FIRST = ("unchanged", "false_refusals", "model", "as_is")
 PARTS = ("train", "embargo", "held_out")
 
@@ -43,26 +49,61 @@ def readable(code: str) -> str:
 
 def protocols(evaluation: Evaluation) -> Figure | None:
     """The same model, or its recipe, under every protocol it was measured with: random against honest, external."""
-    rows = [
-        (entry["name"], entry.get("images"), *[_overall(entry, key) for key in COMPARED], entry.get("protocol", ""))
-        for entry in evaluation.protocols
-    ]
-    if len(rows) < 2:
+    entries = [entry for entry in evaluation.protocols if entry.get("name")]
+    if len(entries) < 2:
         return None
-    series = {title: [row[2 + place] for row in rows] for place, title in enumerate(COMPARED.values())}
+    known = {
+        key: title for key, title in COMPARED.items() if any(_overall(entry, key) is not None for entry in entries)
+    }
+    rows = [
+        (entry["name"], entry.get("images"), *[_overall(entry, key) for key in known], entry.get("protocol", ""))
+        for entry in entries
+    ]
+    series = {
+        title: [(entry.get("overall") or {}).get(key) or {} for entry in entries] for key, title in known.items()
+    }
     return Figure(
         key="protocols",
-        title="The same question asked in other ways",
+        title="Random split, honest split, other data",
         read="Where a looser protocol looks better than a strict one, related images lend the difference.",
         columns=(
             Column("Protocol"),
             Column("Images", "count"),
-            *(Column(title, "percent") for title in COMPARED.values()),
+            *(Column(title, "percent") for title in known.values()),
             Column("How it was done"),
         ),
         rows=rows,
-        chart=charts.grouped_bars([row[0] for row in rows], series),
+        chart=charts.compared([row[0] for row in rows], series) if series else None,
+        note=_lent(entries),
         wide=True,
+    )
+
+
+def _lent(entries: Sequence[Mapping[str, Any]]) -> str:
+    """What the random split seems to give, in points of accuracy."""
+    random = next((entry for entry in entries if _is(entry, "random")), None)
+    honest = next((entry for entry in entries if _is(entry, "contiguous", "cross-validation", "grouped")), None)
+    if random is None or honest is None:
+        return ""
+    loose, strict = _overall(random, "accuracy"), _overall(honest, "accuracy")
+    if loose is None or strict is None:
+        return ""
+    return f"{random['name']} against {honest['name']}: {100 * (loose - strict):+.1f} points of accuracy."
+
+
+def _is(entry: Mapping[str, Any], *starts: str) -> bool:
+    return str(entry.get("name", "")).startswith(starts)
+
+
+def unasked_protocols(evaluation: Evaluation) -> tuple[str, ...]:
+    """Questions that no protocol of the report answers."""
+    asked = {
+        ("random",): "a random split beside the honest one",
+        ("cross-validation",): "cross-validation over several blocks",
+        ("external",): "images of another laboratory",
+    }
+    return tuple(
+        sentence for starts, sentence in asked.items() if not any(_is(row, *starts) for row in evaluation.protocols)
     )
 
 
@@ -127,19 +168,41 @@ def _measured(
 
 
 def shortcuts(evaluation: Evaluation) -> Figure | None:
-    part = next(
-        (key for key in ("shortcuts", "shortcut_panel", "shortcut") if evaluation.report.get(key)), "shortcuts"
-    )
-    return _measured(
-        evaluation,
-        part,
+    """Each probe beside the model itself: what looks at no cell must not come near what does."""
+    rows = probes_of(evaluation.report)
+    if not rows:
+        return None
+    model = _overall(evaluation.protocol, "balanced_accuracy")
+    names = {key: title for key, title in PROBED.items() if any(row.get(key) is not None for row in rows.values())}
+    table: list[Row] = [(readable(name), *[row.get(key) for key in names]) for name, row in rows.items()]
+    if model is not None:
+        seen = next((key for key in ("preprocessed", "balanced_accuracy", "raw") if key in names), "")
+        table.insert(0, ("The model itself", *[model if key == seen else None for key in names]))
+    titles = list(names.values())
+    return Figure(
         key="shortcuts",
         title="Shortcuts",
         read=(
-            "What the background colour, a corner or the crowding of cells alone would score on the raw images and on "
-            "what the model sees: near chance there is nothing to cheat with."
+            "What the background colour, a corner or the number of cells alone would score (balanced accuracy): near "
+            "chance there is nothing to cheat with, near the model it may be cheating."
+        ),
+        columns=(Column("What"), *(Column(title, "percent") for title in titles)),
+        rows=table,
+        chart=charts.grouped_bars(
+            [row[0] for row in table], {title: [row[1 + at] for row in table] for at, title in enumerate(titles)}
         ),
     )
+
+
+def probes_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Probes by name, whether the report lists them or names them."""
+    part = next((report[key] for key in ("shortcuts", "shortcut_panel", "shortcut") if report.get(key)), None)
+    found = part.get("probes", part) if isinstance(part, Mapping) else part
+    if isinstance(found, Mapping):
+        return {name: found[name] for name in sorted(found) if isinstance(found[name], Mapping)}
+    if isinstance(found, list):
+        return {str(row["name"]): row for row in found if isinstance(row, Mapping) and row.get("name")}
+    return {}
 
 
 def robustness(evaluation: Evaluation) -> Figure | None:
@@ -238,14 +301,15 @@ def data_flow(evaluation: Evaluation) -> Figure | None:
         (title, *[counts[part].get(code, 0) for part in parts])
         for code, title in zip(evaluation.codes, evaluation.titles, strict=True)
     ]
-    rows.append(("All", *[sum(counts[part].values()) for part in parts]))
+    rows.append(("All", *[sum(count or 0 for count in counts[part].values()) for part in parts]))
     said = {
+        "images": "{} images",
         "duplicates_removed": "{} identical files removed before",
         "near_duplicate_groups": "{} groups of near duplicates kept together",
         "sha256": "fingerprint {:.16}…",
     }
-    known = [f"{data['images']} images", *(text.format(data[key]) for key, text in said.items() if key in data)]
-    if "groups" in evaluation.protocol:
+    known = [text.format(data[key]) for key, text in said.items() if data.get(key) is not None]
+    if evaluation.protocol.get("groups") is not None:
         known.append(f"{evaluation.protocol['groups']} groups held out")
     return Figure(
         key="data-flow",
@@ -253,7 +317,7 @@ def data_flow(evaluation: Evaluation) -> Figure | None:
         read="How many images of each class were learned from, held out, or left out to keep the two apart.",
         columns=(Column("Class"), *(Column(readable(part), "count") for part in parts)),
         rows=rows if parts else [],
-        note="; ".join(known) + ".",
+        note="; ".join(known) + "." if known else "",
     )
 
 

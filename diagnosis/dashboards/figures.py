@@ -63,11 +63,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Group:
-    """Figures that answer one question."""
+    """Figures that answer one question, and what would belong to the answer but was not measured."""
 
     key: str
     title: str
     figures: list[Figure]
+    missing: tuple[str, ...] = ()
 
 
 def shown(value: Any, kind: Kind) -> str:

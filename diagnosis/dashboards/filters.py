@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.models import Site
 from accounts.requests import SignedInRequest
 from diagnosis.dashboards.access import sites_of
+from diagnosis.dashboards.days import periods
 from diagnosis.models import ModelVersion
 from diagnosis.states import ModelStatus
 
@@ -33,17 +34,10 @@ class Scope:
         return (self.until - self.since).days + 1
 
     def parameters(self) -> dict[str, Any]:
-        """For SQL: `sites`, and the days as instants `[start, end)` in the laboratory's time zone."""
-        return {
-            "sites": [str(site_id) for site_id in self.site_ids],
-            "start": _midnight(self.since),
-            "end": _midnight(self.until + datetime.timedelta(days=1)),
-            "zone": timezone.get_current_timezone_name(),
-        }
-
-
-def _midnight(day: datetime.date) -> datetime.datetime:
-    return timezone.make_aware(datetime.datetime.combine(day, datetime.time.min))
+        """For SQL: `sites`, the days as whole weeks and single days (`spans`, `days`), and as `since`, `until`."""
+        spans, days = periods(self.since, self.until)
+        sites = [str(site_id) for site_id in self.site_ids]
+        return {"sites": sites, "spans": spans, "days": days, "since": self.since, "until": self.until}
 
 
 class DatesForm(forms.Form):

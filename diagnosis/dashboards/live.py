@@ -9,7 +9,7 @@ from diagnosis.dashboards.charts import live as charts
 from diagnosis.dashboards.drift import ALARM, LEAST_IMAGES, WATCH, Drift, drifts
 from diagnosis.dashboards.figures import Column, Figure, Group, Row
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.live_sql import CASES, IMAGES, OVERRIDE_REASONS, SIGNED
+from diagnosis.dashboards.live_sql import CASES, IMAGES, OVERRIDE_REASONS, PERIODS
 from diagnosis.dashboards.sql import rows_of
 from diagnosis.dashboards.statistics import Share, kappa, wilson
 from diagnosis.models import ModelVersion, Reading
@@ -28,10 +28,10 @@ Cube = Sequence[Mapping[str, Any]]
 
 def live_groups(version: ModelVersion, scope: Scope) -> list[Group]:
     asked = {"version": str(version.pk)}
-    images, cases = rows_of(scope, SIGNED, IMAGES, **asked), rows_of(scope, SIGNED, CASES, **asked)
+    images, cases = rows_of(scope, PERIODS, IMAGES, **asked), rows_of(scope, PERIODS, CASES, **asked)
     if not images and not cases:
         return []
-    reasons = rows_of(scope, SIGNED, OVERRIDE_REASONS, least=REASON_LEAST, **asked)
+    reasons = rows_of(scope, PERIODS, OVERRIDE_REASONS, least=REASON_LEAST, **asked)
     return [
         Group(
             "agreement",

@@ -4,6 +4,7 @@ Counted by PostgreSQL over the cases of the scope's sites; what is given out nam
 """
 
 import datetime
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,13 @@ from diagnosis.dashboards.filters import Scope
 from diagnosis.dashboards.operations_sql import (
     DAILY,
     NOW,
+    PERIODS,
     PROBLEMS,
-    SIGNED_WITH_TIMES,
     TIMES,
     WORKLOAD,
 )
 from diagnosis.dashboards.sql import rows_of
+from diagnosis.dashboards.statistics import percentile
 from diagnosis.states import CASE_PRIORITIES, CaseState, Priority, RunState
 
 STAGES = {
@@ -28,13 +30,18 @@ STAGES = {
     "reading": "Opened → signed",
     "total": "Submitted → signed",
 }
-PERCENTILES = ("p50", "p90", "p95")
+PERCENTILES = (0.5, 0.9, 0.95)
 PRIORITIES = sorted(CASE_PRIORITIES)
+MOST_READERS = 60
+TIMES_NOTE = (
+    "Times are counted in steps of 5 %, so a percentile is right to within one step; the numbers of cases are exact."
+)
 Counts = Sequence[Mapping[str, Any]]
+Times = Mapping[tuple[str, int], Mapping[int, int]]
 
 
 def operations_groups(scope: Scope, *, sites: Sequence[Site], workload: bool) -> list[Group]:
-    now, times = rows_of(scope, NOW), rows_of(scope, SIGNED_WITH_TIMES, TIMES)
+    now, times = rows_of(scope, NOW), _times(scope)
     groups = [
         Group("now", "Now", [queue_now(now), work_in_hand(now)]),
         Group("flow", "In and out", daily(scope)),
@@ -46,6 +53,14 @@ def operations_groups(scope: Scope, *, sites: Sequence[Site], workload: bool) ->
             Group("people", "What went wrong, and who does the work", [problems(scope), reader_workload(scope)]),
         ]
     return [*groups, Group("problems", "What went wrong", [problems(scope)])]
+
+
+def _times(scope: Scope) -> Times:
+    """By stage and priority, how many took how long, as bins of times."""
+    found: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
+    for row in rows_of(scope, PERIODS, TIMES):
+        found[row["measure"], int(row["key"])][row["bin"]] = row["n"]
+    return found
 
 
 def queue_now(now: Counts) -> Figure:
@@ -119,11 +134,11 @@ def work_in_hand(now: Counts) -> Figure:
 
 def daily(scope: Scope) -> list[Figure]:
     """Cases in and out, and images predicted, one row a day; days on which nothing happened are zeros."""
-    found = {row["day"]: row for row in rows_of(scope, DAILY)}
+    found = {(row["day"], row["measure"]): row["n"] for row in rows_of(scope, DAILY)}
     days = [scope.since + datetime.timedelta(days=place) for place in range(scope.days)]
 
     def series(key: str) -> list[int]:
-        return [found[day][key] if day in found else 0 for day in days]
+        return [found.get((day, key), 0) for day in days]
 
     flow = {"Submitted": series("submitted"), "Signed": series("signed"), "Returned": series("returned")}
     images = {"Predicted": series("succeeded"), "Refused": series("refused"), "Failed": series("failed")}
@@ -147,16 +162,24 @@ def daily(scope: Scope) -> list[Figure]:
     ]
 
 
-def turnaround(times: Counts, scope: Scope, sites: Sequence[Site]) -> list[Figure]:
+def turnaround(times: Times, scope: Scope, sites: Sequence[Site]) -> list[Figure]:
     """Percentiles by priority and stage, and how many cases met their site's target."""
-    found = {(row["stage"], row["priority"]): row for row in times}
-    rows = [
-        (title, priority.label, row["n"], *[row[name] for name in PERCENTILES])
+    rows: list[Row] = [
+        (title, priority.label, sum(bins.values()), *[percentile(bins, share) for share in PERCENTILES])
         for stage, title in STAGES.items()
         for priority in PRIORITIES
-        if (row := found.get((stage, priority))) is not None
+        if (bins := times.get((stage, priority)))
     ]
-    totals = [(priority, found[("total", priority)]) for priority in PRIORITIES if ("total", priority) in found]
+    totals: list[Row] = [
+        (
+            priority.label,
+            n := sum(bins.values()),
+            within := sum(times.get(("within", priority), {}).values()),
+            within / n,
+        )
+        for priority in PRIORITIES
+        if (bins := times.get(("total", priority)))
+    ]
     return [
         Figure(
             key="turnaround",
@@ -166,11 +189,11 @@ def turnaround(times: Counts, scope: Scope, sites: Sequence[Site]) -> list[Figur
                 Column("Stage"),
                 Column("Priority"),
                 Column("Cases", "count"),
-                *(Column(name, "duration") for name in PERCENTILES),
+                *(Column(f"p{100 * share:.0f}", "duration") for share in PERCENTILES),
             ),
             rows=rows,
             chart=charts.percentiles(rows) if rows else None,
-            note="" if rows else "No case was signed in these days.",
+            note=TIMES_NOTE if rows else "No case was signed in these days.",
             wide=True,
         ),
         Figure(
@@ -183,7 +206,7 @@ def turnaround(times: Counts, scope: Scope, sites: Sequence[Site]) -> list[Figur
                 Column("Within", "count"),
                 Column("Share", "percent"),
             ),
-            rows=[(priority.label, row["n"], row["within"], row["within"] / row["n"]) for priority, row in totals],
+            rows=totals,
             note=_targets_note(sites, scope),
         ),
     ]
@@ -198,16 +221,19 @@ def _targets_note(sites: Sequence[Site], scope: Scope) -> str:
     return f"Targets of {site}: {targets} minutes."
 
 
-def prediction_times(times: Counts) -> Figure:
-    found = {(row["stage"], row["priority"]): row for row in times}
-    rows = [
+def prediction_times(times: Times) -> Figure:
+    rows: list[Row] = [
         (
             priority.label,
-            found["image_running", priority]["n"],
-            *[found[stage, priority][name] for stage in ("image_waiting", "image_running") for name in ("p50", "p95")],
+            sum(times["image_running", priority].values()),
+            *[
+                percentile(times[stage, priority], p)
+                for stage in ("image_waiting", "image_running")
+                for p in (0.5, 0.95)
+            ],
         )
         for priority in sorted(Priority)
-        if ("image_running", priority) in found
+        if times.get(("image_running", priority))
     ]
     return Figure(
         key="prediction-times",
@@ -227,9 +253,8 @@ def prediction_times(times: Counts) -> Figure:
 
 
 def problems(scope: Scope, *, words: Callable[[str], str] = lambda code: code.replace("_", " ")) -> Figure:
-    found = rows_of(scope, PROBLEMS)
-    kinds = {RunState.REFUSED: "Refused", RunState.FAILED: "Failed"}
-    rows = [(kinds[RunState(row["state"])], words(row["reason"]), row["images"]) for row in found]
+    kinds = {"why_refused": "Refused", "why_failed": "Failed"}
+    rows = [(kinds[row["measure"]], words(row["reason"]), row["images"]) for row in rows_of(scope, PERIODS, PROBLEMS)]
     return Figure(
         key="problems",
         title="Failures and refusals by reason",
@@ -248,11 +273,20 @@ def _short(text: str, most: int = 46) -> str:
 
 
 def reader_workload(scope: Scope) -> Figure:
-    found = rows_of(scope, SIGNED_WITH_TIMES, WORKLOAD)
+    names: dict[str, str] = {}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    took: dict[str, dict[int, int]] = defaultdict(dict)
+    for row in rows_of(scope, PERIODS, WORKLOAD):
+        names[row["key"]] = row["reader"]
+        if row["measure"] == "reader":
+            took[row["key"]][row["bin"]] = row["n"]
+        else:
+            counts[row["key"]][row["measure"]] += row["n"]
+    parts = ("reader_cases", "reader_images", "reader_stat", "reader_second")
     rows: list[Sequence[Any]] = [
-        (row["reader"], row["cases"], row["images"], row["stat"], row["second_reads"], row["reading_p50"])
-        for row in found
+        (name, *[counts[key][part] for part in parts], percentile(took[key], 0.5)) for key, name in names.items()
     ]
+    rows = sorted(rows, key=lambda row: (-row[1], row[0]))[:MOST_READERS]
     return Figure(
         key="workload",
         title="Workload by reader",

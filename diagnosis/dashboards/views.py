@@ -1,9 +1,11 @@
 """The pages of the dashboards, and each figure's numbers as CSV."""
 
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from accounts.requests import SignedInRequest
@@ -15,6 +17,10 @@ from diagnosis.dashboards.figures import Group
 from diagnosis.dashboards.filters import Filters, filters_of, version_or_404
 from diagnosis.dashboards.live import live_groups
 from diagnosis.dashboards.operations import operations_groups
+from diagnosis.dashboards.promotion import Promotion, comparisons, promotion_of, side_by_side
+from diagnosis.dashboards.summaries import figures_as_of
+from diagnosis.models import ModelVersion
+from diagnosis.states import ModelStatus
 
 
 @requires_one(MODELS)
@@ -45,7 +51,42 @@ def models_csv(request: SignedInRequest, figure_key: str) -> HttpResponse:
 @require_GET
 def facts(request: SignedInRequest, version_id: UUID) -> HttpResponse:
     version = version_or_404(version_id)
-    return render(request, "dashboards/facts.html", {"version": version, "facts": model_facts(version)})
+    context = {
+        "version": version,
+        "facts": model_facts(version),
+        "csv_route": "dashboards:models_csv",
+        "filters": {"query": urlencode({"task": version.task, "version": version.pk})},
+        "compared": may(request.user, LIVE) and version.status in (ModelStatus.SHADOW, ModelStatus.CANDIDATE),
+    }
+    return render(request, "dashboards/facts.html", context)
+
+
+@requires_one(LIVE)
+@require_GET
+def promotion(request: SignedInRequest, version_id: UUID) -> HttpResponse:
+    version, filters, report = _promotion(request, version_id)
+    context = {
+        "version": version,
+        "filters": filters,
+        "report": report,
+        "as_of": figures_as_of(filters.scope.site_ids) if filters.scope else None,
+        "csv_base": reverse("dashboards:promotion", args=[version.pk]),
+    }
+    return render(request, "dashboards/promotion.html", context)
+
+
+@requires_one(LIVE)
+@require_GET
+def promotion_csv(request: SignedInRequest, version_id: UUID, figure_key: str) -> HttpResponse:
+    version, filters, report = _promotion(request, version_id)
+    return _csv([Group("promotion", "", report.figures)], figure_key, f"{version} {_days(filters)}")
+
+
+def _promotion(request: SignedInRequest, version_id: UUID) -> tuple[ModelVersion, Filters, Promotion]:
+    version = version_or_404(version_id)
+    filters = filters_of(request, model=False, live=True)
+    report = promotion_of(version, filters.scope) if filters.scope else Promotion(None, [], [])
+    return version, filters, report
 
 
 @requires_one(LIVE)
@@ -83,7 +124,10 @@ def _evaluation(filters: Filters) -> Evaluation | None:
 def _live(filters: Filters) -> list[Group]:
     if filters.version is None or filters.scope is None:
         return []
-    return live_groups(filters.version, filters.scope)
+    groups = live_groups(filters.version, filters.scope)
+    names = {version.pk: str(version) for version in filters.versions}
+    beside = side_by_side(comparisons(filters.version, filters.scope), names)
+    return [*groups, Group("beside", "Would another version do better", [beside])] if groups or beside.rows else []
 
 
 def _operations(request: SignedInRequest, filters: Filters) -> list[Group]:
@@ -103,7 +147,8 @@ def _page(request: SignedInRequest, page: str, filters: Filters, groups: list[Gr
         if may(request.user, permissions)
     ]
     context = {"page": page, "tabs": tabs, "filters": filters, "groups": groups, "csv_route": f"dashboards:{page}_csv"}
-    return render(request, f"dashboards/{page}.html", context | more)
+    as_of = figures_as_of(filters.scope.site_ids) if filters.scope else None
+    return render(request, f"dashboards/{page}.html", context | {"as_of": as_of} | more)
 
 
 def _csv(groups: list[Group], figure_key: str, of: str) -> HttpResponse:

@@ -7,12 +7,16 @@ from diagnosis.models.patients import Patient
 from diagnosis.models.predictions import ModelEvaluation, ModelVersion, PredictionRun, WorkerHeartbeat
 from diagnosis.models.readings import Reading
 from diagnosis.models.reports import Report
+from diagnosis.models.summaries import CaseSummary, CountSummary, ImageSummary, SummaryDue, SummaryState
 from diagnosis.models.timeline import AccessEvent, TimelineEvent
 
 __all__ = [
     "AccessEvent",
     "Case",
+    "CaseSummary",
+    "CountSummary",
     "DriftAlarm",
+    "ImageSummary",
     "ModelEvaluation",
     "ModelVersion",
     "Patient",
@@ -21,6 +25,8 @@ __all__ = [
     "Report",
     "SmearImage",
     "StoredBlob",
+    "SummaryDue",
+    "SummaryState",
     "TimelineEvent",
     "WorkerHeartbeat",
 ]

@@ -7,7 +7,7 @@ from django.db.models import F, Q, Value, When
 from django.db.models.functions import Now
 
 from accounts.models import Site, User
-from diagnosis.models.constraints import moves_only, never_deleted, one_of
+from diagnosis.models.constraints import marks_due, moves_only, never_deleted, one_of
 from diagnosis.models.patients import Patient
 from diagnosis.states import (
     CASE_MOVES,
@@ -131,6 +131,18 @@ class Case(models.Model):
         triggers = [
             moves_only("state", CASE_MOVES),
             never_deleted(),
+            marks_due(
+                ("state", "submitted_at", "signed_at"),
+                """
+                SELECT NEW.site_id, unnest(ARRAY[NEW.submitted_at, OLD.submitted_at]) AS at
+                WHERE NEW.submitted_at IS DISTINCT FROM OLD.submitted_at
+                UNION ALL
+                SELECT NEW.site_id, unnest(ARRAY[NEW.signed_at, OLD.signed_at])
+                WHERE NEW.signed_at IS DISTINCT FROM OLD.signed_at
+                UNION ALL
+                SELECT NEW.site_id, now() WHERE NEW.state = 'returned' AND NEW.state IS DISTINCT FROM OLD.state
+                """,
+            ),
             pgtrigger.Trigger(
                 name="patient_of_same_site",
                 when=pgtrigger.Before,

@@ -26,3 +26,20 @@ def append_only() -> pgtrigger.Protect:
 def never_deleted() -> pgtrigger.Protect:
     """Trigger: a clinical record is not deleted."""
     return pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete)
+
+
+def marks_due(columns: tuple[str, ...], moments: str) -> pgtrigger.Trigger:
+    """Trigger: the days on which something changed are counted again (diagnosis.dashboards.summaries).
+
+    `moments` is a constant statement that gives the site and the times concerned; a time that is null concerns no day.
+    """
+    return pgtrigger.Trigger(
+        name="marks_due",
+        when=pgtrigger.After,
+        operation=pgtrigger.Insert | pgtrigger.UpdateOf(*columns) if columns else pgtrigger.Insert,
+        func=f"""
+            INSERT INTO diagnosis_summarydue (site_id, at)
+            SELECT DISTINCT moment.site_id, moment.at FROM ({moments}) moment WHERE moment.at IS NOT NULL;
+            RETURN NULL;
+        """,  # noqa: S608 - `moments` is a constant of the model's own file
+    )

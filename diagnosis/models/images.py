@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from diagnosis.models.cases import Case
-from diagnosis.models.constraints import never_deleted
+from diagnosis.models.constraints import marks_due, never_deleted
 
 
 class StoredBlob(models.Model):
@@ -53,7 +53,10 @@ class SmearImage(models.Model):
                 condition=Q(width__gt=0, height__gt=0, size__gt=0), name="image_has_pixels_and_bytes"
             ),
         ]
-        triggers = [never_deleted()]
+        triggers = [
+            never_deleted(),
+            marks_due(("withdrawn_at",), "SELECT site_id, signed_at AS at FROM diagnosis_case WHERE id = NEW.case_id"),
+        ]
 
     def __str__(self) -> str:
         return self.file_name

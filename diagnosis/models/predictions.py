@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import Site
-from diagnosis.models.constraints import moves_only, never_deleted, one_of
+from diagnosis.models.constraints import marks_due, moves_only, never_deleted, one_of
 from diagnosis.models.images import SmearImage
 from diagnosis.states import OPEN_RUN_STATES, RUN_MOVES, ImageKind, ModelStatus, Priority, RunState
 
@@ -146,6 +146,17 @@ class PredictionRun(models.Model):
         triggers = [
             moves_only("state", RUN_MOVES),
             never_deleted(),
+            marks_due(
+                ("finished_at",),
+                """
+                SELECT NEW.site_id, unnest(ARRAY[NEW.finished_at, OLD.finished_at]) AS at
+                WHERE NEW.finished_at IS DISTINCT FROM OLD.finished_at
+                UNION ALL
+                SELECT looked_at.site_id, looked_at.signed_at
+                FROM diagnosis_smearimage image JOIN diagnosis_case looked_at ON looked_at.id = image.case_id
+                WHERE image.id = NEW.image_id AND NEW.finished_at IS DISTINCT FROM OLD.finished_at
+                """,
+            ),
             pgtrigger.Trigger(
                 name="site_of_the_case",
                 when=pgtrigger.Before,

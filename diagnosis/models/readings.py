@@ -4,7 +4,7 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from diagnosis.models.cases import Case
-from diagnosis.models.constraints import append_only, one_of
+from diagnosis.models.constraints import append_only, marks_due, one_of
 from diagnosis.models.images import SmearImage
 from diagnosis.models.predictions import PredictionRun
 from diagnosis.states import ReadingDecision, ReadingStage
@@ -54,4 +54,7 @@ class Reading(models.Model):
             ),
         ]
         indexes = [models.Index(fields=["case", "image", "-id"], name="reading_newest")]
-        triggers = [append_only()]
+        triggers = [
+            append_only(),
+            marks_due((), "SELECT site_id, signed_at AS at FROM diagnosis_case WHERE id = NEW.case_id"),
+        ]

@@ -21,6 +21,7 @@ from diagnosis.dashboards.charts.style import (
 )
 
 Rates = Mapping[str, float | None]
+FEW = 6  # classes that fit into half a page
 
 
 def forest(
@@ -49,15 +50,24 @@ def forest(
     ]
     if claims:
         at = [place for place in places if names[place] in claims]
-        marker = {"symbol": "diamond-open", "size": 10, "color": SERIES[5], "line": {"width": 2}}
-        claimed = [claims[names[place]] for place in at]
+        ends = [
+            (x, y)
+            for place in at
+            for x, y in ((claims[names[place]], place - 0.45), (claims[names[place]], place + 0.45), (None, None))
+        ]
         traces.append(
-            go.Scatter(x=claimed, y=at, mode="markers", marker=marker, name="claimed by the paper, random split")
+            go.Scatter(
+                x=[x for x, _ in ends],
+                y=[y for _, y in ends],
+                mode="lines",
+                line={"color": SERIES[5], "width": 2, "dash": "dash"},
+                name="claimed by the paper, split not stated",
+            )
         )
     everything = [row.get(key) for row in values for key in ("value", "low", "naive_low")] + list(claims.values())
     return figure(
         traces,
-        height=90 + 34 * len(names),
+        height=90 + (34 if len(names) <= 16 else 26) * len(names),
         xaxis=titled("", range=span(everything), **SHARE),
         yaxis=rows_from_top(names),
     )
@@ -103,12 +113,17 @@ def confusion(
         for column, (count, share) in enumerate(zip(row, row_shares, strict=True))
     ]
     cells = go.Heatmap(z=shares, zmin=0, zmax=1, colorscale=SEQUENTIAL, showscale=False, xgap=2, ygap=2)
-    columns = {"tickvals": list(range(len(across))), "ticktext": [_broken(name) for name in across]}
+    many = len(across) > FEW
+    columns = {
+        "tickvals": list(range(len(across))),
+        "ticktext": [name if many else _broken(name) for name in across],
+        "tickangle": -35 if many else 0,
+    }
     return figure(
         [cells],
-        height=110 + 56 * len(down),
+        height=110 + (44 if many else 56) * len(down),
         annotations=labels,
-        xaxis=titled(across_title, showgrid=False, tickangle=0, **columns),
+        xaxis=titled(across_title, showgrid=False, **columns),
         yaxis=rows_from_top(down) | titled(down_title, range=[len(down) - 0.5, -0.5]),
         margin={"l": 56, "r": 16, "t": 12, "b": 56},
     )
@@ -154,7 +169,7 @@ def curves(
     )
     return figure(
         traces,
-        height=400,
+        height=400 if len(lines) <= FEW else 480,
         xaxis=titled(x_title, range=[-0.02, 1.02], **SHARE),
         yaxis=titled(y_title, range=[-0.02, 1.02], **SHARE),
     )
@@ -204,7 +219,7 @@ def risk_coverage(part: Mapping[str, Any]) -> go.Figure:
     )
     traces: list[Any] = [line]
     risks = [risk for risk in part["risk"] if risk is not None]
-    if part.get("risk_at_threshold") is not None:
+    if part.get("risk_at_threshold") is not None and part.get("coverage_at_threshold") is not None:
         marker = {"size": 11, "symbol": "diamond", "color": SERIES[5]}
         point = [part["coverage_at_threshold"]], [part["risk_at_threshold"]]
         traces.append(go.Scatter(x=point[0], y=point[1], mode="markers", name="abstention point", marker=marker))
@@ -237,6 +252,32 @@ def training(rows: Sequence[Mapping[str, float]], names: Mapping[str, str], y_ti
         height=320,
         xaxis=titled("Epoch", tickformat="d", **({"dtick": 1} if len(rows) <= 12 else {})),
         yaxis=titled(y_title, **ticks),
+    )
+
+
+def compared(names: Sequence[str], series: Mapping[str, Sequence[Rates]]) -> go.Figure:
+    """One row a protocol, one mark a measure, each with its interval over groups."""
+    step = 0.8 / max(len(series), 1)
+    traces = []
+    for index, (name, found) in enumerate(series.items()):
+        rows: list[Rates] = [{"value": None, "low": None, "high": None, **row} for row in found]
+        bars = {**interval(rows, "low", "high"), "color": SERIES[index], "thickness": 1.5, "width": 3}
+        traces.append(
+            go.Scatter(
+                x=[row["value"] for row in rows],
+                y=[place + (index - (len(series) - 1) / 2) * step for place in range(len(names))],
+                mode="markers",
+                name=name,
+                marker={"size": 9, "color": SERIES[index]},
+                error_x=bars,
+            )
+        )
+    everything = [row.get(key) for found in series.values() for row in found for key in ("value", "low")]
+    return figure(
+        traces,
+        height=100 + 22 * len(series) * len(names),
+        xaxis=titled("", range=span(everything), **SHARE),
+        yaxis=rows_from_top(names),
     )
 
 

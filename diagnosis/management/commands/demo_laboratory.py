@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.management.commands.first_run import FILE
+from diagnosis.dashboards.summaries import summaries_refresh
 from diagnosis.demo.pictures import DrawnPictures, FolderPictures, NoPictures, Pictures
 from diagnosis.demo.plan import CASES, Ending, PlannedCase
 from diagnosis.demo.staff import NoFirstSite, keep_accounts, staff_find_or_create
@@ -68,6 +69,7 @@ class Command(BaseCommand):
         if ready:
             for planned, staff in last:
                 submit(planned, bring_in(planned, staff, pictures), staff)
+            summaries_refresh()
             self.stdout.write("The demonstration is ready.")
 
     def _wait(self, seconds: int) -> bool:

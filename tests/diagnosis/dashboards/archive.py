@@ -9,6 +9,7 @@ import numpy as np
 from django.utils import timezone
 
 from accounts.models import Site, User
+from diagnosis.dashboards.summaries import summaries_refresh
 from diagnosis.models import Case, ModelVersion, Patient, PredictionRun, Reading, SmearImage, TimelineEvent
 from diagnosis.states import CaseState, Priority, ReadingDecision, ReadingStage, RunState, TimelineKind, Triage
 
@@ -298,3 +299,4 @@ class Archive:
         for model, rows in self._rows.items():
             model.objects.bulk_create(rows, batch_size=1000)
             rows.clear()
+        summaries_refresh()

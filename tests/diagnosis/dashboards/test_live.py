@@ -10,6 +10,7 @@ from accounts.models import Site, User
 from diagnosis.dashboards.figures import Figure, Group
 from diagnosis.dashboards.filters import Scope, default_days
 from diagnosis.dashboards.live import live_groups
+from diagnosis.dashboards.summaries import summaries_refresh
 from diagnosis.models import Case, ModelVersion
 from diagnosis.services.reports import report_amend
 from diagnosis.states import CaseState
@@ -168,6 +169,7 @@ def test_an_amendment_is_what_a_read_is_judged_by(
     """Own read and conclusion Early, amended to Pre by another: wrong, and stayed so; the signing itself agreed."""
     case = signed_case(technician, haematologist, finding="Early")
     report_amend(case=case, actor=second_haematologist, finding="Pre", comment="", reason="Flow cytometry.")
+    summaries_refresh()
     found = live_groups(model_version, Scope((case.site_id,), **default_days()))
     assert {row[0]: row[1] for row in pick(found, "flips").rows} == {
         "Right, stayed right": 0,
@@ -182,6 +184,7 @@ def test_a_case_that_is_not_signed_is_not_counted(
     technician: User, haematologist: User, model_version: ModelVersion, scope: Scope
 ) -> None:
     case_in_review(technician, haematologist)
+    summaries_refresh()
     assert live_groups(model_version, scope) == []
 
 
@@ -205,5 +208,6 @@ def test_a_withdrawn_image_is_not_counted(archive: Archive, scope: Scope, pick: 
     case = Case.objects.filter(state=CaseState.SIGNED).first()
     assert case
     case.images.update(withdrawn_at=case.signed_at)
+    summaries_refresh()
     counts = [row[1] for row in pick(live_groups(archive.version, scope), "outcomes").rows]
     assert sum(counts) == len(archive.images) - 3

@@ -1,0 +1,1 @@
+"""What pages cost when the archive is large (`script/bench pages`)."""
