@@ -20,6 +20,7 @@ admin.site.unregister(Group)
 admin.site.site_header = "Leukoscope administration"
 admin.site.site_title = "Leukoscope administration"
 admin.site.index_title = "People, sites, models and runs"
+admin.site.enable_nav_sidebar = False  # the lists are wide
 
 
 def sites_of(user: User) -> QuerySet[Site]:

@@ -10,6 +10,7 @@ from accounts.requests import user_of
 from diagnosis.errors import ServiceError
 from diagnosis.models import AccessEvent, ModelVersion, PredictionRun, TimelineEvent
 from diagnosis.services.predictions import model_version_activate, run_retry
+from diagnosis.states import CaseState
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -102,11 +103,17 @@ class PredictionRunAdmin(ReadOnlyAdmin):
 @admin.register(TimelineEvent)
 class TimelineEventAdmin(ReadOnlyAdmin):
     site_path = "case__site"
-    list_display = ["at", "case", "kind", "actor", "from_state", "to_state", "reason"]
+    list_display = ["at", "case", "kind", "actor", "move", "reason"]
     list_filter = ["kind"]
+    ordering = ["-id"]
     list_select_related = ["case", "actor"]
     search_fields = ["case__accession_number", "actor__username"]
     show_full_result_count = False
+
+    @admin.display(description="from and to")
+    def move(self, event: TimelineEvent) -> str:
+        states = [event.from_state, event.to_state]
+        return " → ".join(CaseState(state).label for state in states if state)
 
 
 @admin.register(AccessEvent)

@@ -19,6 +19,7 @@ from diagnosis.states import CASE_PRIORITIES, ImageKind, Objective, Priority, Se
 
 IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z ._/\-]*")
 OLDEST_AGE_YEARS = 130
+DATE_FIELD_FORMAT = "%Y-%m-%d"  # whatever the language: given any other, the browser leaves the field empty
 
 
 def _identifier(value: str, what: str) -> str:
@@ -31,12 +32,21 @@ def _identifier(value: str, what: str) -> str:
 class CaseForm(forms.Form):
     """A case and the patient it is of. The patient is found by MRN; name and birth date are asked for a new one."""
 
-    mrn = forms.CharField(label="MRN", max_length=40, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    mrn = forms.CharField(
+        label="MRN",
+        max_length=40,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Enter the patient's MRN."},
+    )
     family_name = forms.CharField(max_length=80, required=False)
     given_name = forms.CharField(max_length=80, required=False)
-    birth_date = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    birth_date = forms.DateField(required=False, widget=forms.DateInput({"type": "date"}, DATE_FIELD_FORMAT))
     sex = forms.ChoiceField(choices=Sex, required=False, initial=Sex.UNKNOWN)
-    accession_number = forms.CharField(max_length=40, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    accession_number = forms.CharField(
+        max_length=40,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Enter the accession number."},
+    )
     specimen = forms.ChoiceField(choices=Specimen)
     stain = forms.ChoiceField(choices=Stain)
     objective = forms.ChoiceField(choices=Objective, initial=Objective.X100)

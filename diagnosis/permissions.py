@@ -23,13 +23,21 @@ View = Callable[..., HttpResponseBase]
 
 
 def requires(permission: str) -> Callable[[View], View]:
-    """Signed in, of a site and with this permission: otherwise to the sign-in page, or 403."""
+    """Signed in, of a site and with this permission: otherwise to the sign-in page, or 403.
+
+    Of another laboratory's case even who may not do this anyway is told no more than that there is none.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)
         @login_required
         def wrapped(request: SignedInRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if request.user.site_id is None or not request.user.has_perm(permission):
+            user = request.user
+            if user.site_id is None or not user.has_perm(VIEW):
+                raise PermissionDenied
+            if not user.has_perm(permission):
+                if "case_id" in kwargs:
+                    case_or_404(user, kwargs["case_id"])
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 

@@ -156,6 +156,7 @@ CONTENT_SECURITY_POLICY = {
 # --- Language and time: stored in UTC, shown in the laboratory's time zone -------------------------------------------
 
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = "portal.formats"
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 

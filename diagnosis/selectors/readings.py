@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 
 from accounts.models import User
-from diagnosis.models import Case, ModelVersion, PredictionRun, Reading, SmearImage
+from diagnosis.models import Case, ModelVersion, PredictionRun, Reading, SmearImage, TimelineEvent
 from diagnosis.selectors.predictions import (
     Suggestion,
     case_model_version,
@@ -118,6 +118,17 @@ class CaseReading:
     runs_total: int
     runs_done: int
 
+    @property
+    def agreeable(self) -> int:
+        """How many images could be agreed on at once: without a reading, and with a prediction that is certain."""
+        unread = (view.suggestion for view in self.images if view.reading is None)
+        return sum(suggestion is not None and not suggestion.uncertain for suggestion in unread)
+
+    @property
+    def images_in_order(self) -> list[ImageView]:
+        """As they were uploaded, and as the report lists them."""
+        return sorted(self.images, key=lambda view: view.image.position)
+
 
 def case_reading(case: Case, user: User) -> CaseReading:
     """Four queries, however many images: the model, the images, their runs, and what was read."""
@@ -215,6 +226,14 @@ def reason_words(model_version: ModelVersion | None, codes: list[str]) -> list[s
     """Reason codes of a model in words, from its manifest where that has them."""
     known = (model_version.manifest.get("reasons") or {}) if model_version else {}
     return [known.get(code, code.replace("_", " ")) for code in codes]
+
+
+def second_read_request(case: Case) -> TimelineEvent | None:
+    """Who asked for the second read that the case is in, and what they want looked at."""
+    if case.state != CaseState.SECOND_READ:
+        return None
+    asked = case.timeline.filter(to_state=CaseState.SECOND_READ).exclude(from_state=CaseState.SECOND_READ)
+    return asked.select_related("actor").last()
 
 
 def sign_blockers(case: Case, user: User, *, images: list[ImageView], final: Reading | None) -> list[str]:

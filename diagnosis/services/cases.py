@@ -177,7 +177,7 @@ def case_update(*, case: Case, actor: User, **values: Any) -> Case:
         case=case,
         kind=TimelineKind.EDITED,
         actor=actor,
-        reason="Changed: " + ", ".join(sorted(changed)) + ".",
+        reason="Changed: " + ", ".join(sorted(name.replace("_", " ") for name in changed)) + ".",
     )
     return case
 
@@ -246,7 +246,7 @@ def _runs_in_words(case: Case) -> str:
         return "No active model looks at this kind of image."
     words = {"succeeded": "predicted", "refused": "refused", "failed": "failed"}
     parts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
-    return "Predictions at an end: " + ", ".join(parts) + "."
+    return "Predictions finished: " + ", ".join(parts) + "."
 
 
 @transaction.atomic

@@ -27,8 +27,13 @@ from diagnosis.states import EDITABLE_STATES, TimelineKind
 logger = logging.getLogger(__name__)
 
 
-def image_add(*, case: Case, actor: User, upload: IO[bytes], file_name: str) -> SmearImage:
-    """Check, clean and store one upload. Raises ImageRejected or ServiceError, and then nothing is stored."""
+def image_add(
+    *, case: Case, actor: User, upload: IO[bytes], file_name: str, position: int | None = None
+) -> SmearImage:
+    """Check, clean and store one upload. Raises ImageRejected or ServiceError, and then nothing is stored.
+
+    Files that are sent side by side arrive in any order, so each may say its place; a taken one is not given.
+    """
     clean = clean_image(upload, file_name=file_name)
     thumbnail = make_thumbnail(clean.data)
     quality = _quality_of(clean)
@@ -46,10 +51,9 @@ def _image_store(case: Case, actor: User, clean: CleanImage, thumbnail: bytes, q
         if case.state not in EDITABLE_STATES:
             raise StateConflict("Images can be added to a draft or a returned case only.")
         _check_room(case, clean)
-        last = case.images.aggregate(position=Max("position"))["position"] or 0
         image = SmearImage.objects.create(
             case=case,
-            position=last + 1,
+            position=_place(case, position),
             file_name=clean.file_name,
             sha256=clean.sha256,
             content_type=clean.content_type,
@@ -63,6 +67,12 @@ def _image_store(case: Case, actor: User, clean: CleanImage, thumbnail: bytes, q
         )
         _store(clean.data)
     return image
+
+
+def _place(case: Case, wanted: int | None) -> int:
+    if wanted and not case.images.filter(position=wanted).exists():
+        return wanted
+    return (case.images.aggregate(last=Max("position"))["last"] or 0) + 1
 
 
 def _quality_of(clean: CleanImage) -> QualityVerdict:

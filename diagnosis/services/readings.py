@@ -105,7 +105,8 @@ def case_conclude(*, case: Case, actor: User, finding: str, reason: str = "", co
     if not predictions_revealed(case, actor):
         raise StateConflict("Enter your own read of the case first.")
     suggestion = case_suggestion(case, model_version)
-    return _informed(case, None, actor, finding, suggestion.label if suggestion else "", None, reason, comment)
+    suggested = suggestion.label if suggestion and not suggestion.uncertain else ""  # uncertain: nothing is suggested
+    return _informed(case, None, actor, finding, suggested, None, reason, comment)
 
 
 def _informed(

@@ -129,10 +129,19 @@ def report_amend(*, case: Case, actor: User, finding: str, comment: str, reason:
     content = before.content | {
         "conclusion": {"code": finding, "title": titles[finding], "comment": comment.strip()},
         "reader": actor.display_name,
+        "decision": _decision_on(before.content["suggestion"], titles[finding]),
+        "decision_reason": reason.strip(),
     }
     report = _report_add(case=case, actor=actor, status=ReportStatus.AMENDED, content=content, reason=reason.strip())
     timeline_add(case=case, kind=TimelineKind.AMENDED, actor=actor, reason=reason.strip())
     return report
+
+
+def _decision_on(suggestion: dict[str, Any] | None, title: str) -> ReadingDecision:
+    """What an amended conclusion means for the suggestion that the report keeps showing."""
+    if suggestion is None or suggestion["uncertain"]:
+        return ReadingDecision.INDEPENDENT
+    return ReadingDecision.AGREE if suggestion["title"] == title else ReadingDecision.OVERRIDE
 
 
 def report_content(reading: CaseReading, actor: User) -> dict[str, Any]:
@@ -184,7 +193,7 @@ def report_content(reading: CaseReading, actor: User) -> dict[str, Any]:
                 "comment": view.reading.comment if view.reading else "",
                 "prediction": view.suggestion.title if view.suggestion else view.run_note,
             }
-            for view in sorted(reading.images, key=lambda view: view.image.position)
+            for view in reading.images_in_order
         ],
         "notice": RESEARCH_USE,
     }

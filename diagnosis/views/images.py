@@ -1,5 +1,6 @@
 """Images: taken in one by one, shown, taken out."""
 
+import re
 from uuid import UUID
 
 from django.contrib import messages
@@ -30,12 +31,19 @@ def image_upload(request: SignedInRequest, case_id: UUID) -> HttpResponse:
     if upload is None:
         return _rejected(request, "", "No file arrived. Choose the image again.")
     try:
-        image = image_add(case=case, actor=request.user, upload=upload, file_name=upload.name or "")
+        place = _place_asked(request)
+        image = image_add(case=case, actor=request.user, upload=upload, file_name=upload.name or "", position=place)
     except (ImageRejected, ServiceError) as error:
         return _rejected(request, upload.name or "", error.message)
     twin = duplicate_of(site=case.site, sha256=image.sha256, case=case)
     context = {"case": case, "image": image, "duplicate_of": twin, "editable": True}
     return render(request, "diagnosis/images/_tile.html", context, status=201)
+
+
+def _place_asked(request: SignedInRequest) -> int | None:
+    """The place the uploader gave the file, which is its own to say only within reason."""
+    said = request.POST.get("position", "")
+    return int(said) if re.fullmatch(r"[1-9][0-9]{0,3}", said) else None
 
 
 def _rejected(request: SignedInRequest, file_name: str, message: str) -> HttpResponse:

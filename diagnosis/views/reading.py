@@ -17,7 +17,7 @@ from diagnosis.models import Case
 from diagnosis.permissions import READ, case_or_404, image_or_404, requires
 from diagnosis.selectors.cases import prior_cases, readable_next, tat_target, worklist, worklist_counts
 from diagnosis.selectors.predictions import case_model_version
-from diagnosis.selectors.readings import case_reading, findings
+from diagnosis.selectors.readings import case_reading, findings, second_read_request
 from diagnosis.services.cases import (
     case_ask_second_read,
     case_claim,
@@ -88,6 +88,7 @@ def station_context(request: SignedInRequest, case: Case) -> dict[str, Any]:
         "tat_target": tat_target(case),
         "timeline": case.timeline.select_related("actor"),
         "prior_cases": prior_cases(case),
+        "second_read_request": second_read_request(case),
     }
 
 

@@ -43,7 +43,10 @@ def amend(request: SignedInRequest, case_id: UUID) -> HttpResponse:
         messages.info(request, "Only a signed case has a report to amend.")
         return redirect("diagnosis:case_detail", case.pk)
     choices = findings(case_model_version(case))
-    form = AmendForm(request.POST or None, findings=choices, request=request)
+    report = case.reports.latest("version")
+    said = report.content["conclusion"]
+    initial = {"finding": said["code"], "comment": said["comment"]}
+    form = AmendForm(request.POST or None, findings=choices, request=request, initial=initial)
     if request.method == "POST" and form.is_valid():
         values = {name: form.cleaned_data[name] for name in ("finding", "comment", "reason")}
         try:
@@ -53,5 +56,5 @@ def amend(request: SignedInRequest, case_id: UUID) -> HttpResponse:
         else:
             messages.success(request, f"The report of case {case.accession_number} is amended.")
             return redirect("diagnosis:report_detail", report.pk)
-    context = {"case": case, "form": form, "report": case.reports.last()}
+    context = {"case": case, "form": form, "report": report}
     return render(request, "diagnosis/reports/amend.html", context, status=422 if form.is_bound else 200)

@@ -48,6 +48,14 @@ def test_not_one_of_another_site(failed: PredictionRun, other_site: Site) -> Non
     assert failed.image.case.accession_number not in browser.get(RUNS).content.decode()
 
 
+def test_the_audit_trail_tells_the_newest_first_and_in_words(
+    technician: User, browser: Client, model_version: ModelVersion
+) -> None:
+    submitted_case(technician, images=1)
+    page = browser.get("/admin/diagnosis/timelineevent/").content.decode()
+    assert page.index("Draft → Submitted") < page.index(">Created<")
+
+
 def test_one_that_succeeded_stays_as_it_is(technician: User, browser: Client, model_version: ModelVersion) -> None:
     run = PredictionRun.objects.get(image__case=submitted_case(technician, images=1))
     end_run(run)

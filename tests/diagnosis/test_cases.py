@@ -62,7 +62,7 @@ class TestCreate:
         case_update(case=case, actor=technician, clinical_note="Fever.", accession_number=case.accession_number)
         case.refresh_from_db()
         assert case.clinical_note == "Fever."
-        assert last_event(case).reason == "Changed: clinical_note."
+        assert last_event(case).reason == "Changed: clinical note."
 
     def test_a_submitted_case_is_not_changed(self, technician: User) -> None:
         case = submitted_case(technician)
@@ -137,7 +137,7 @@ class TestAdvance:
         case_advance(case=case)
         case.refresh_from_db()
         assert case.state == CaseState.AWAITING_REVIEW
-        assert last_event(case).reason == f"Predictions at an end: 1 predicted, 1 {end}."
+        assert last_event(case).reason == f"Predictions finished: 1 predicted, 1 {end}."
 
     @pytest.mark.parametrize(
         ("label", "confidence", "triage"),

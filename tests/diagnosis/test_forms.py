@@ -41,6 +41,11 @@ def errors(site: Site, case: Case | None = None, **values: Any) -> dict[str, lis
 
 
 class TestCaseForm:
+    def test_a_birth_date_is_written_so_that_the_browser_reads_it(self) -> None:
+        case = CaseFactory(patient__birth_date=datetime.date(1990, 5, 17))
+        form = CaseForm(site=case.site, case=case)
+        assert 'value="1990-05-17"' in str(form["birth_date"])
+
     def test_a_whole_one_is_valid(self, site: Site) -> None:
         assert errors(site) == {}
 

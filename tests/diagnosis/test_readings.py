@@ -130,7 +130,9 @@ class TestAgreeAll:
         case.refresh_from_db()
         read_by(case, haematologist)
         image_read(case=case, image=overridden.image, actor=haematologist, finding="Pro", reason="Coarse.")
+        assert case_reading(case, haematologist).agreeable == 1
         assert images_agree_all(case=case, actor=haematologist) == 1
+        assert case_reading(case, haematologist).agreeable == 0
         assert plain.image.readings.get().decision == ReadingDecision.AGREE
         assert overridden.image.readings.get().finding == "Pro"
         assert not uncertain.image.readings.exists()
@@ -150,6 +152,17 @@ class TestConclusion:
         assert caught.value.field == "reason"
         reading = case_conclude(case=revealed, actor=haematologist, finding="Pro", reason="Coarse chromatin.")
         assert (reading.decision, reading.suggested) == (ReadingDecision.OVERRIDE, "Early")
+
+    def test_an_uncertain_suggestion_is_none_to_agree_or_differ_with(
+        self, technician: User, haematologist: User, model_version: ModelVersion
+    ) -> None:
+        case = submitted_case(technician, images=2)
+        for run in PredictionRun.objects.filter(image__case=case):
+            end_run(run, "Early", 0.4, abstained=True)
+        read_by(case, haematologist)
+        for finding in ("Early", "Pro"):
+            reading = case_conclude(case=case, actor=haematologist, finding=finding)
+            assert (reading.decision, reading.suggested) == (ReadingDecision.INDEPENDENT, "")
 
     def test_the_second_reader_is_not_shown_the_first_ones(
         self, revealed: Case, haematologist: User, second_haematologist: User

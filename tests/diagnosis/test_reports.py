@@ -154,6 +154,16 @@ class TestAmendment:
         amend(signed, second_haematologist)
         assert case_reading(signed, second_haematologist).conclusion_title == "Pro"
 
+    def test_its_form_starts_from_what_holds(self, signed: Case, haematologist: User) -> None:
+        amend(signed, haematologist, finding="Pro", comment="Confirmed by flow cytometry.")
+        form = SignedIn(haematologist).get(f"/cases/{signed.pk}/amend/").context["form"]
+        assert (form["finding"].value(), form["comment"].value()) == ("Pro", "Confirmed by flow cytometry.")
+
+    def test_it_says_anew_whether_the_suggestion_was_followed(self, signed: Case, haematologist: User) -> None:
+        overridden = amend(signed, haematologist, finding="Pro", reason="Flow came in.").content
+        assert (overridden["decision"], overridden["decision_reason"]) == ("override", "Flow came in.")
+        assert amend(signed, haematologist, finding="Early").content["decision"] == "agree"
+
     @pytest.mark.parametrize(("field", "value"), [("reason", " "), ("finding", "nothing")])
     def test_it_needs_a_reason_and_a_finding(self, field: str, value: str, signed: Case, haematologist: User) -> None:
         with pytest.raises(ServiceError) as caught:

@@ -118,10 +118,13 @@ def test_a_case_goes_from_upload_to_signature(
     unread = page.locator("[data-film][data-finding='']")
     expect(unread).to_have_count(len(fields) - 1, timeout=15_000)
     with page.expect_response("**/read/agree/"):
-        page.get_by_role("button", name="Agree on all").click()
+        page.get_by_role("button", name="Agree on").click()
     page.wait_for_function("document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling') === null")
     read_what_is_left(page)
-    page.get_by_role("button", name="Agree:").click()
+    # Two fields of each class: taken together nothing is suggested, so there is nothing to agree with.
+    expect(page.get_by_role("button", name="Agree:")).to_have_count(0)
+    page.locator("#conclude-finding").select_option(label="Early pre-B ALL")
+    page.get_by_role("button", name="Save conclusion").click()
     sign = page.get_by_role("link", name="Sign the case")
     expect(sign).to_be_visible()
     sign.click()
@@ -144,7 +147,7 @@ def test_a_case_goes_from_upload_to_signature(
     image = page.locator("img[src*='/images/']").first.get_attribute("src")
     away = seat()
     page = away.sign_in("tom")
-    for path in ("", "edit/", "status/"):
+    for path in ("", "edit/", "status/", "read/", "sign/", "amend/"):
         assert page.goto(address + path).status == 404, path
     assert page.goto(report).status == 404
     assert page.goto(portal.address + image).status == 404

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from accounts.models import User
 from diagnosis.models import Case, ModelVersion, Reading
-from diagnosis.services.readings import own_read_enter
+from diagnosis.services.readings import images_agree_all, own_read_enter
 from tests.factories import PatientFactory, case_in_review, draft_case, predicted_case, smear_jpeg, submitted_case
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
@@ -63,7 +63,7 @@ class TestEveryPage:
         page.goto("/cases/")
         page.keyboard.press("?")
         listed = page.locator("#shortcuts-dialog dl")
-        expect(listed).to_contain_text("New case")
+        expect(listed.locator("dd", has_text="New case")).to_have_text("New case")
         expect(listed).to_contain_text("Search by MRN or accession number")
         page.keyboard.press("Escape")
         page.keyboard.press("n")
@@ -242,6 +242,30 @@ class TestUpload:
         expect(page.locator("li.tile[data-image]")).to_have_count(1)
         assert case.images.count() == 1
 
+    def test_images_stand_in_the_order_they_were_chosen_in(
+        self, as_user: Open, technician: User, tmp_path: Path
+    ) -> None:
+        case = draft_case(technician, images=1)
+        files = [tmp_path / f"field_{number}.jpg" for number in range(1, 5)]
+        for number, path in enumerate(files):
+            path.write_bytes(smear_jpeg(seed=70 + number))
+        page = as_user(technician)
+        held: list[Route] = []
+
+        def last_one_first(route: Route) -> None:
+            held.append(route)
+            if len(held) == 3:  # three go up side by side
+                for waiting in reversed(held):
+                    waiting.continue_()
+            elif len(held) > 3:
+                route.continue_()
+
+        page.goto(f"/cases/{case.pk}/edit/")
+        page.route("**/images/", last_one_first)
+        page.set_input_files("#id_images", files)
+        expect(page.locator("li.tile[data-image]")).to_have_count(5)
+        assert list(case.images.values_list("file_name", flat=True)[1:]) == [path.name for path in files]
+
     def test_an_image_can_be_taken_out(self, as_user: Open, technician: User) -> None:
         case = draft_case(technician, images=2)
         page = as_user(technician)
@@ -296,6 +320,22 @@ class TestReadingStation:
         page.locator("#conclude-reason").fill("Scant cytoplasm")
         page.get_by_role("button", name="Save conclusion").click()
         expect(page.locator("#conclusion-title + .reading-line")).to_contain_text("Pro")
+
+    def test_what_is_saved_folds_and_keeps_the_keyboard(
+        self, as_user: Open, revealed_case: Case, haematologist: User
+    ) -> None:
+        images_agree_all(case=revealed_case, actor=haematologist)
+        page = as_user(haematologist)
+        page.goto(f"/cases/{revealed_case.pk}/read/")
+        page.keyboard.press("o")
+        page.locator("#conclude-finding").select_option("Pro")
+        page.locator("#conclude-reason").fill("Scant cytoplasm")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("link", name="Sign the case")).to_be_visible()
+        expect(page.locator("#conclude-reason")).not_to_be_visible()
+        expect(page.locator("#conclude-more > summary")).to_be_focused()
+        page.keyboard.press("s")
+        page.wait_for_url("**/sign/")
 
     def test_the_image_in_view_stays_when_the_panel_changes(
         self, as_user: Open, revealed_case: Case, haematologist: User

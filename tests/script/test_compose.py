@@ -35,6 +35,13 @@ def test_no_secret_has_a_default(services: dict[str, dict[str, Any]]) -> None:
         assert all(use.startswith(":?") for use in uses), f"{name} must be given"
 
 
+def test_the_health_check_is_let_in_whatever_names_the_portal_is_given(services: dict[str, dict[str, Any]]) -> None:
+    asked = re.search(r"http://([^/:]+)", services["web"]["healthcheck"]["test"][-1])
+    assert asked
+    names = re.sub(r"\$\{[^}]*\}", "lab.example", services["web"]["environment"]["ALLOWED_HOSTS"]).split(",")
+    assert asked[1] in names
+
+
 def test_nothing_but_the_web_listens_outside_and_that_on_this_machine(services: dict[str, dict[str, Any]]) -> None:
     assert [name for name, service in services.items() if "ports" in service] == ["web"]
     assert services["web"]["ports"] == ["${LISTEN:-127.0.0.1:8000}:8000"]

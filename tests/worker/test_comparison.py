@@ -58,7 +58,7 @@ def test_no_case_waits_for_a_shadow_model(technician: User, model_version: Model
     assert case_advance(case=case)
     assert Case.objects.get().state == CaseState.AWAITING_REVIEW
     assert "shadow" not in case.timeline.latest("id").reason
-    assert case.timeline.latest("id").reason == "Predictions at an end: 2 predicted."
+    assert case.timeline.latest("id").reason == "Predictions finished: 2 predicted."
 
 
 def test_the_sweeper_does_not_wait_for_a_shadow_model_either(

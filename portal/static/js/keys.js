@@ -17,8 +17,13 @@ const isUsable = (node) => !node.matches(":disabled, [aria-disabled=true]") && n
 
 const keyNodes = () => [...document.querySelectorAll("[data-key]")].filter(isUsable);
 
-const describe = (node) =>
-  node.dataset.keyLabel || node.getAttribute("aria-label") || node.textContent.replace(/\s+/g, " ").trim();
+const describe = (node) => {
+  const words = node.dataset.keyLabel || node.getAttribute("aria-label");
+  if (words) return words;
+  const copy = node.cloneNode(true);
+  copy.querySelectorAll("kbd").forEach((cap) => cap.remove());
+  return copy.textContent.replace(/\s+/g, " ").trim();
+};
 
 const act = (node) => {
   if (node.matches("input:not([type=radio]):not([type=checkbox]), textarea, select")) {

@@ -1,5 +1,6 @@
 /* What must survive an htmx swap, and what to say when one fails. */
 const openDetails = new Set();
+let pressed = "";
 
 const keyOf = (node) => node.id || node.dataset.keep;
 
@@ -13,6 +14,10 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
   openDetails.clear();
   target?.querySelectorAll?.("details[open]").forEach((node) => keyOf(node) && openDetails.add(keyOf(node)));
+  const used = event.detail.requestConfig?.elt;
+  const taken = xhr.status < 400 && used?.closest?.("details[data-once]"); /* what it asked for is said: it folds */
+  if (taken) openDetails.delete(keyOf(taken));
+  pressed = target?.contains?.(document.activeElement) ? placeOf(document.activeElement) : "";
 });
 
 document.addEventListener("htmx:afterSwap", (event) => {
@@ -21,8 +26,26 @@ document.addEventListener("htmx:afterSwap", (event) => {
   });
   rememberFolds();
   document.querySelector("[data-form-errors]:not([data-seen])")?.focus();
+  keepFocus(event.detail.target);
   clearNotice();
 });
+
+/* Who works by keyboard stays where they were: at what they used, else at the start of what is new. */
+function placeOf(node) {
+  if (node.id) return `#${CSS.escape(node.id)}`;
+  if (node.dataset.key && node.matches("button, a, summary")) return `[data-key="${CSS.escape(node.dataset.key)}"]`;
+  const box = node.closest("details[id]");
+  return box ? `#${CSS.escape(box.id)} > summary` : "h2";
+}
+
+function keepFocus(target) {
+  if (!pressed || document.activeElement !== document.body || !target?.querySelector) return;
+  const place = target.querySelector(pressed) ?? target.querySelector("h2");
+  const folded = place?.matches("summary") ? null : place?.closest("details:not([open])");
+  const node = folded?.querySelector("summary") ?? place;
+  if (node?.matches("h2")) node.tabIndex = -1;
+  node?.focus({ preventScroll: true });
+}
 
 /* What somebody has folded away stays folded away. */
 const folded = (node) => `leukoscope-folded-${node.id}`;

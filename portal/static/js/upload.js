@@ -7,8 +7,10 @@ const notice = form.querySelector("[data-upload-notice]");
 const summary = form.querySelector("[data-upload-summary]");
 const draftState = form.querySelector("[data-draft-state]");
 const atOnce = 3;
+const noticeIcons = { info: "bi-info-circle", warning: "bi-exclamation-triangle", error: "bi-exclamation-octagon" };
 const entries = [];
 const previews = [];
+let place = Math.max(0, ...[...tiles.querySelectorAll("[data-image]")].map((tile) => Number(tile.dataset.image)));
 let running = 0;
 let saving = null;
 let refusedFields = "";
@@ -33,7 +35,9 @@ function say(text, tone = "warning") {
   notice.replaceChildren();
   if (!text) return;
   const box = element("div", `notice notice-${tone}`);
-  box.append(element("p", "grow", text));
+  const icon = element("i", `bi ${noticeIcons[tone]}`);
+  icon.setAttribute("aria-hidden", "true");
+  box.append(icon, element("p", "grow", text));
   notice.append(box);
 }
 
@@ -99,7 +103,8 @@ function add(files) {
   const taken = wanted.slice(0, Math.max(0, room));
   for (const file of taken) {
     const tile = makeTile(file);
-    const entry = { file, tile, state: "waiting" };
+    place += 1;
+    const entry = { file, tile, place, state: "waiting" };
     setNote(entry, form.dataset.uploadUrl ? "in line" : "waits for patient and accession number");
     entries.push(entry);
     tiles.append(tile);
@@ -218,6 +223,7 @@ function send(entry) {
   running += 1;
   entry.state = "sending";
   const data = new FormData();
+  data.append("position", entry.place);
   data.append("image", entry.file, entry.file.name);
   const request = new XMLHttpRequest();
   request.open("POST", form.dataset.uploadUrl);
