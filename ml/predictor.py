@@ -138,10 +138,12 @@ class Predictor:
         usable = [index for index, found in enumerate(refusals) if not found]
         rows, distances = self.pooled([self.views(images[index], scales[index]) for index in usable], batch)
         answers: list[Prediction] = [self.refusal(found) for found in refusals]
+        limit = self.manifest.familiarity.threshold if self.manifest.familiarity else np.inf
         for index, row, distance in zip(usable, rows, distances, strict=True):
-            info = self.manifest.familiarity
-            strange = info is not None and distance > info.threshold
-            answers[index] = self.answer_to_stranger(images[index], row) if strange else self.answer(row)
+            strange = distance > limit
+            answers[index] = (
+                self.answer_to_stranger(images[index], row, scales[index]) if strange else self.answer(row)
+            )
         return answers
 
     def objections(self, image: np.ndarray, known: float | None) -> tuple[str, ...]:
@@ -208,7 +210,7 @@ class Predictor:
         ready = torch.from_numpy(np.stack([preprocessing.apply(image, self.steps) for image in images]))
         return forward(self.net, ready, self.engine)
 
-    def answer_to_stranger(self, image: np.ndarray, row: np.ndarray) -> Prediction:
+    def answer_to_stranger(self, image: np.ndarray, row: np.ndarray, known: float | None) -> Prediction:
         """The network's answer to a picture unlike those it knows, with leukaemia judged by the cells where it can be.
 
         Never to be relied on, and says so.
@@ -216,7 +218,9 @@ class Predictor:
         typist = self.second_opinion
         if typist is None:
             return replace(self.answer(row), abstained=True, reasons=("unlike_training",))
-        found = cell_typing.typed(image, typist)
+        trained, side = self.manifest.microns_per_pixel, self.side
+        assumed = trained * side / min(image.shape[:2]) if trained and side else None
+        found = cell_typing.typed(image, typist, known, assumed)
         table = np.array([list(cell.probabilities.values()) for cell in found])
         blasts = opinion.expected_blasts(table, opinion.malignant_of(typist.manifest))
         turned = opinion.replaced(row, opinion.malignant_of(self.manifest), opinion.leukaemia(blasts))
