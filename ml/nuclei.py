@@ -21,6 +21,7 @@ Picture = np.ndarray
 Mask = np.ndarray
 Circle = tuple[int, int, float]
 
+SMALLEST_SIDE = 16
 FLOOR = 0.13
 CEILING = 0.4
 SMALLEST = 0.45
@@ -42,6 +43,8 @@ FAINT_BESIDE = 0.5
 
 def locate(picture: Picture) -> list[Piece]:
     """The nuclei of a decoded picture, uint8 RGB (H, W, 3), some 5 to 100 pixels wide; in no particular order."""
+    if min(picture.shape[:2]) < SMALLEST_SIDE:
+        return []
     stains = stains_of(picture)
     azure, threshold = stains.azure, threshold_of(stains.azure)
     mask = (azure > threshold).astype(np.uint8)

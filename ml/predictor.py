@@ -147,10 +147,17 @@ class Predictor:
         return answers
 
     def objections(self, image: np.ndarray, known: float | None) -> tuple[str, ...]:
-        """Why the picture is refused; empty when it is not."""
-        found = quality.reasons(quality.measure(image), self.manifest.refusal.thresholds)
+        """Why the picture is refused; empty when it is not. Where its scale is known, focus is judged at the trained
+        one: a higher magnification is no blur."""
         trained, side = self.manifest.microns_per_pixel, self.side
-        if found or known is not None or trained is None or side is None or self.manifest.input != "field":
+        limits = self.manifest.refusal.thresholds
+        if trained is None or side is None:
+            return quality.reasons(quality.measure(image), limits)
+        if known is not None:
+            seen = quality.measure(scale.resampled(image, scale.size_at(image, known, trained)))
+            return quality.reasons(replace(seen, side=float(min(image.shape[:2]))), limits)
+        found = quality.reasons(quality.measure(image), limits)
+        if found or self.manifest.input != "field":
             return found
         return ("wrong_scale",) if scale.is_wrong(image, trained, side) else ()
 

@@ -29,7 +29,8 @@ NUCLEUS_MICRONS = 10.0
 FEWEST_CELLS = 4
 FACTOR = 2.0
 MOST_TILES = 9
-SMALLEST_FACTOR, LARGEST_FACTOR = 1 / 64, 8.0
+LARGEST_FACTOR = 8.0
+LONGEST_SIDE = 6000
 
 
 def estimate(found: Sequence[cells.Nucleus]) -> float | None:
@@ -57,9 +58,7 @@ def views(picture: Picture, own: float, trained: float, side: int, most: int = M
 
     A bigger picture gives up to `most` squares spread evenly over it, a smaller one is set on its own glass.
     """
-    factor = float(np.clip(own / trained, SMALLEST_FACTOR, LARGEST_FACTOR))
-    height, width = picture.shape[:2]
-    size = max(1, round(width * factor)), max(1, round(height * factor))
+    size = size_at(picture, own, trained)
     columns, rows = grid(size, side, most)
     wanted = min(size[0], side * columns), min(size[1], side * rows)
     if columns * rows == 1:
@@ -70,6 +69,14 @@ def views(picture: Picture, own: float, trained: float, side: int, most: int = M
         for top in starts(scaled.shape[0], side, rows)
         for left in starts(scaled.shape[1], side, columns)
     ]
+
+
+def size_at(picture: Picture, own: float, trained: float) -> tuple[int, int]:
+    """Width and height in pixels of the picture at the scale `trained`, within reason: neither a dot nor gigabytes."""
+    height, width = picture.shape[:2]
+    largest = max(1.0, LONGEST_SIDE / max(height, width))
+    factor = float(np.clip(own / trained, 16 / min(height, width), min(LARGEST_FACTOR, largest)))
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def middle(picture: Picture, size: tuple[int, int], wanted: tuple[int, int]) -> Picture:
