@@ -10,9 +10,18 @@ from django.test import Client
 from playwright.sync_api import Browser, Page, Route, expect
 
 from accounts.models import User
-from diagnosis.models import Case, ModelVersion, Reading
+from diagnosis.models import Case, ModelVersion, PredictionRun, Reading
+from diagnosis.services.cases import case_advance, case_claim
 from diagnosis.services.readings import images_agree_all, own_read_enter
-from tests.factories import PatientFactory, case_in_review, draft_case, predicted_case, smear_jpeg, submitted_case
+from tests.factories import (
+    PatientFactory,
+    case_in_review,
+    draft_case,
+    end_run,
+    predicted_case,
+    smear_jpeg,
+    submitted_case,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 
@@ -320,6 +329,22 @@ class TestReadingStation:
         page.locator("#conclude-reason").fill("Scant cytoplasm")
         page.get_by_role("button", name="Save conclusion").click()
         expect(page.locator("#conclusion-title + .reading-line")).to_contain_text("Pro")
+
+    def test_the_keys_stay_free_where_nothing_is_suggested(
+        self, as_user: Open, model_version: ModelVersion, technician: User, haematologist: User
+    ) -> None:
+        case = submitted_case(technician, images=1)
+        end_run(PredictionRun.objects.get(image__case=case), "Early", 0.4, abstained=True)
+        case_advance(case=case)
+        case_claim(case=case, actor=haematologist)
+        own_read_enter(case=case, actor=haematologist, finding="Early")
+        page = as_user(haematologist)
+        page.goto(f"/cases/{case.pk}/read/")
+        expect(page.locator("#conclude-finding")).to_be_visible()
+        expect(page.locator("#conclude-finding")).not_to_be_focused()
+        expect(page.get_by_role("button", name="Agree:")).to_have_count(0)
+        page.keyboard.press("2")
+        expect(page.locator("[data-film][data-finding='Early']")).to_have_count(1)
 
     def test_what_is_saved_folds_and_keeps_the_keyboard(
         self, as_user: Open, revealed_case: Case, haematologist: User

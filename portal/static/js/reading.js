@@ -2,6 +2,7 @@
 const strip = document.getElementById("filmstrip");
 const panel = document.getElementById("panel");
 let current = "";
+let openedByHand = false;
 
 const films = () => [...strip.querySelectorAll("[data-film]")];
 const film = () => strip.querySelector(`[data-film="${current}"]`);
@@ -83,8 +84,14 @@ panel.addEventListener("toggle", (event) => {
     const finding = box.querySelector("[name=finding]");
     if (!finding.value) finding.value = film()?.dataset.finding ?? "";
   }
-  if (box.id === "conclude-more") box.querySelector("select")?.focus({ preventScroll: false });
+  if (box.id === "conclude-more" && openedByHand) box.querySelector("select")?.focus({ preventScroll: false });
+  openedByHand = false;
 }, true);
+
+/* A box that came open with the page must not take the keys away. */
+panel.addEventListener("click", (event) => {
+  openedByHand = event.target.closest("#conclude-more > summary") !== null;
+});
 
 document.addEventListener("htmx:configRequest", (event) => {
   if (event.detail.elt.closest("[data-image-form]") && film()) event.detail.path = film().dataset.readingUrl;
