@@ -53,8 +53,14 @@ def live_groups(version: ModelVersion, scope: Scope, names: Mapping[UUID, str] |
             [after_reveal(cases), flips(cases), overrides(images, cases), override_reasons(reasons)],
         ),
         Group("drift", "Is it still looking at the same kind of images", [drift(drifts(version, scope))]),
-        Group("beside", "Would another version do better", [side_by_side(comparisons(version, looked), names or {})]),
+        _beside(side_by_side(comparisons(version, looked), names or {})),
     ]
+
+
+def _beside(figure: Figure) -> Group:
+    """The comparison, or why there is none."""
+    title = "Would another version do better"
+    return Group("beside", title, [figure]) if figure.rows else Group("beside", title, [], note=figure.note)
 
 
 def _count(rows: Iterable[Mapping[str, Any]], key: str, keep: Callable[[Mapping[str, Any]], bool]) -> int:
