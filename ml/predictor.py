@@ -107,8 +107,9 @@ class Predictor:
 
     def on_cpu(self) -> Predictor:
         """The same verified weights on the processor, in memory of their own where this one is elsewhere."""
-        net = network(self.manifest, {name: value.cpu() for name, value in self.net.state_dict().items()})
-        other = Predictor(self.manifest, net, choose_engine("cpu"))
+        state = {name.replace("fc.head.", "fc."): value.cpu() for name, value in self.net.state_dict().items()}
+        known = self.familiarity.state if self.familiarity else {}
+        other = Predictor(self.manifest, network(self.manifest, {**state, **known}), choose_engine("cpu"), self.familiarity)
         other.directory = self.directory
         other.fall_back_unless_exact()
         return other

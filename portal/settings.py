@@ -198,6 +198,11 @@ SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 SUMMARY_SECONDS = env.int("SUMMARY_SECONDS", default=60)
 DRIFT_SECONDS = env.int("DRIFT_SECONDS", default=3600)
 
+# --- Mail: to administrators, about drift ----------------------------------------------------------------------------
+
+vars().update(env.email_url("EMAIL_URL", default="dummymail://"))  # smtp+tls://user:password@host:587
+DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", default="leukoscope@localhost")
+
 # --- Log ------------------------------------------------------------------------------------------------------------
 
 LOGGING = {

@@ -1,14 +1,18 @@
-"""Drift alarms: looked for by beat, open until the drift has gone, shown to administrators."""
+"""Drift alarms: looked for by beat, open until the drift has gone; administrators see them and are sent a message."""
 
 import logging
+from functools import partial
+from smtplib import SMTPException
 
 from django.core.exceptions import PermissionDenied
+from django.core.mail import send_mail
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import Site, User
+from accounts.roles import Role
 from diagnosis.dashboards.access import sites_of
 from diagnosis.dashboards.drift import drifts
 from diagnosis.dashboards.filters import Scope, default_days
@@ -37,7 +41,7 @@ def _settle(version: ModelVersion, site: Site, alarming: dict[str, float]) -> No
     of_site = DriftAlarm.objects.filter(model_version=version, site=site, ended_at__isnull=True)
     of_site.exclude(measure__in=list(alarming)).update(ended_at=timezone.now())
     for measure, index in alarming.items():
-        _, raised = DriftAlarm.objects.update_or_create(
+        alarm, raised = DriftAlarm.objects.update_or_create(
             model_version=version,
             site=site,
             measure=measure,
@@ -46,6 +50,23 @@ def _settle(version: ModelVersion, site: Site, alarming: dict[str, float]) -> No
         )
         if raised:
             logger.warning("Drift of %s of %s at %s: index %.2f", measure, version, site.code, index)
+            transaction.on_commit(partial(alarm_tell, alarm))
+
+
+def alarm_tell(alarm: DriftAlarm) -> None:
+    """Write to the administrators who look after the site. Mail that cannot be sent leaves the alarm as it is."""
+    administrators = User.objects.filter(is_active=True, groups__name=Role.ADMINISTRATOR).exclude(email="")
+    addresses = administrators.filter(Q(site=alarm.site) | Q(site=None)).values_list("email", flat=True)
+    subject = f"Leukoscope: drift of {alarm.get_measure_display().lower()} at {alarm.site.code}"
+    text = (
+        f"{alarm.get_measure_display()} of {alarm.model_version} at {alarm.site} has changed: its stability index is "
+        f"{alarm.index:.2f}. Look at Dashboards, Live performance, Drift. The alarm stands until the drift has gone."
+    )
+    for address in addresses.distinct():
+        try:
+            send_mail(subject, text, None, [address])
+        except (OSError, SMTPException) as error:
+            logger.warning("No message about a drift alarm could be sent: %s", error)
 
 
 def alarms_open(user: User) -> QuerySet[DriftAlarm]:

@@ -3,11 +3,12 @@
 import datetime
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from diagnosis.dashboards.days import periods
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.live_sql import MEASURED, PERIODS, SAID
+from diagnosis.dashboards.live_sql import DRIFT
 from diagnosis.dashboards.sql import rows_of
 from diagnosis.dashboards.statistics import stability_by_chance, stability_index
 from diagnosis.models import ModelVersion
@@ -15,6 +16,7 @@ from diagnosis.states import DriftMeasure, RunState
 
 WATCH, ALARM = 0.1, 0.25
 LEAST_IMAGES = 50
+Histograms = dict[str, Counter[Any]]
 # What the quality check measured; classes and confidence have bins of their own.
 IN_TENTHS = (DriftMeasure.STAIN, DriftMeasure.SHARPNESS, DriftMeasure.EXPOSURE)
 
@@ -49,21 +51,29 @@ def drifts(version: ModelVersion, scope: Scope) -> list[Drift]:
     cut = scope.until - datetime.timedelta(days=recent)
     if cut < scope.since:
         return [Drift(measure, 0, 0, None, None) for measure in DriftMeasure.values]
-    parts = (replace(scope, until=cut), replace(scope, since=cut + datetime.timedelta(days=1)))
-    before, after = (_histograms(version, part) for part in parts)
+    before, after = _histograms(version, scope, cut)
     return [_drift(measure, before[measure], after[measure]) for measure in DriftMeasure.values]
 
 
-def _histograms(version: ModelVersion, scope: Scope) -> dict[str, Counter[Any]]:
-    found: dict[str, Counter[Any]] = defaultdict(Counter)
-    asked = {"version": str(version.pk)}
-    for row in rows_of(scope, PERIODS, SAID, **asked):
-        found["refusal"][row["state"] == RunState.REFUSED] += row["n"]
+def _histograms(version: ModelVersion, scope: Scope, cut: datetime.date) -> tuple[Histograms, Histograms]:
+    """Of the days up to the cut and of those after it."""
+    earlier, later = periods(scope.since, cut), periods(cut + datetime.timedelta(days=1), scope.until)
+    asked = {
+        "version": str(version.pk),
+        "spans": earlier[0] + later[0],
+        "days": earlier[1] + later[1],
+        "recent": [False] * len(earlier[0]) + [True] * len(later[0]),
+    }
+    found: tuple[Histograms, Histograms] = (defaultdict(Counter), defaultdict(Counter))
+    for row in rows_of(scope, DRIFT, **asked):
+        part = found[row["recent"]]
+        if row["measure"] != "said":
+            part[row["measure"]][row["bin"]] += row["n"]
+            continue
+        part[DriftMeasure.REFUSAL][row["state"] == RunState.REFUSED] += row["n"]
         if row["state"] == RunState.SUCCEEDED:
-            found["class"][row["label"]] += row["n"]
-            found["abstention"][row["abstained"]] += row["n"]
-    for row in rows_of(scope, PERIODS, MEASURED, **asked):
-        found[row["measure"]][row["bin"]] += row["n"]
+            part[DriftMeasure.CLASS_MIX][row["label"]] += row["n"]
+            part[DriftMeasure.ABSTENTION][row["abstained"]] += row["n"]
     return found
 
 

@@ -69,6 +69,7 @@ class Group:
     title: str
     figures: list[Figure]
     missing: tuple[str, ...] = ()
+    note: str = ""
 
 
 def shown(value: Any, kind: Kind) -> str:

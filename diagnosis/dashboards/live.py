@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from diagnosis.dashboards.charts import evaluation as evaluation_charts
 from diagnosis.dashboards.charts import live as charts
@@ -10,6 +11,7 @@ from diagnosis.dashboards.drift import ALARM, LEAST_IMAGES, WATCH, Drift, drifts
 from diagnosis.dashboards.figures import Column, Figure, Group, Row
 from diagnosis.dashboards.filters import Scope
 from diagnosis.dashboards.live_sql import CASES, IMAGES, OVERRIDE_REASONS, PERIODS
+from diagnosis.dashboards.promotion import comparisons, side_by_side
 from diagnosis.dashboards.sql import rows_of
 from diagnosis.dashboards.statistics import Share, kappa, wilson
 from diagnosis.models import ModelVersion, Reading
@@ -26,10 +28,12 @@ SHARE_COLUMNS = (
 Cube = Sequence[Mapping[str, Any]]
 
 
-def live_groups(version: ModelVersion, scope: Scope) -> list[Group]:
+def live_groups(version: ModelVersion, scope: Scope, names: Mapping[UUID, str] | None = None) -> list[Group]:
+    """`names` are those of all versions, for the one figure that shows several."""
     asked = {"version": str(version.pk)}
-    images, cases = rows_of(scope, PERIODS, IMAGES, **asked), rows_of(scope, PERIODS, CASES, **asked)
-    if not images and not cases:
+    looked, cases = rows_of(scope, PERIODS, IMAGES, **asked), rows_of(scope, PERIODS, CASES, **asked)
+    images = [row for row in looked if row["version"] == version.pk]
+    if not looked and not cases:
         return []
     reasons = rows_of(scope, PERIODS, OVERRIDE_REASONS, least=REASON_LEAST, **asked)
     return [
@@ -49,7 +53,14 @@ def live_groups(version: ModelVersion, scope: Scope) -> list[Group]:
             [after_reveal(cases), flips(cases), overrides(images, cases), override_reasons(reasons)],
         ),
         Group("drift", "Is it still looking at the same kind of images", [drift(drifts(version, scope))]),
+        _beside(side_by_side(comparisons(version, looked), names or {})),
     ]
+
+
+def _beside(figure: Figure) -> Group:
+    """The comparison, or why there is none."""
+    title = "Would another version do better"
+    return Group("beside", title, [figure]) if figure.rows else Group("beside", title, [], note=figure.note)
 
 
 def _count(rows: Iterable[Mapping[str, Any]], key: str, keep: Callable[[Mapping[str, Any]], bool]) -> int:

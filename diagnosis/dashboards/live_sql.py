@@ -4,12 +4,13 @@ PERIODS = """
 WITH period AS (SELECT * FROM unnest(%(spans)s::int[], %(days)s::date[]) AS asked(span, day))
 """
 
+# What this version made of the images; and, to compare, what others made of those it served.
 IMAGES = """
-SELECT date_trunc('week', summary.day)::date AS week, state, label, abstained, finding, stage, decision,
-       sum(images)::int AS images
+SELECT date_trunc('week', summary.day)::date AS week, model_version_id AS version, state, label, abstained, finding,
+       stage, decision, beside_id AS beside, beside_label, sum(images)::int AS images
 FROM period JOIN diagnosis_imagesummary summary USING (span, day)
-WHERE site_id = ANY(%(sites)s::uuid[]) AND model_version_id = %(version)s
-GROUP BY 1, 2, 3, 4, 5, 6, 7
+WHERE site_id = ANY(%(sites)s::uuid[]) AND %(version)s IN (model_version_id, beside_id)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 """
 
 CASES = """
@@ -18,16 +19,6 @@ SELECT suggested, decision, conclusion, standing, own_read_first, first_own, fir
 FROM period JOIN diagnosis_casesummary summary USING (span, day)
 WHERE site_id = ANY(%(sites)s::uuid[]) AND model_version_id = %(version)s
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
-"""
-
-# The same images seen by two versions, of which this is one; the other may be the one that served.
-PAIRS = """
-SELECT model_version_id AS version, beside_id AS beside, label, beside_label, finding, stage,
-       sum(images)::int AS images
-FROM period JOIN diagnosis_imagesummary summary USING (span, day)
-WHERE site_id = ANY(%(sites)s::uuid[]) AND beside_id IS NOT NULL AND %(version)s IN (model_version_id, beside_id)
-  AND state IN ('succeeded', 'refused')
-GROUP BY 1, 2, 3, 4, 5, 6
 """
 
 # A reason is free text and may hold a name: one that was given rarely is not quoted.
@@ -43,17 +34,18 @@ FROM given CROSS JOIN LATERAL (SELECT CASE WHEN n >= %(least)s THEN given.reason
 GROUP BY quoted.reason ORDER BY quoted.reason = '', overrides DESC, quoted.reason LIMIT 16
 """
 
-SAID = """
-SELECT state, label, abstained, sum(images)::int AS n
+DRIFT = """
+WITH period AS (
+    SELECT * FROM unnest(%(spans)s::int[], %(days)s::date[], %(recent)s::bool[]) AS asked(span, day, recent)
+)
+SELECT recent, 'said' AS measure, state, label, abstained, 0 AS bin, sum(images)::int AS n
 FROM period JOIN diagnosis_imagesummary summary USING (span, day)
 WHERE site_id = ANY(%(sites)s::uuid[]) AND model_version_id = %(version)s AND state IN ('succeeded', 'refused')
-GROUP BY 1, 2, 3
-"""
-
-MEASURED = """
-SELECT measure, bin, sum(n)::int AS n
+GROUP BY 1, 3, 4, 5
+UNION ALL
+SELECT recent, measure, '', '', false, bin, sum(n)::int
 FROM period JOIN diagnosis_countsummary summary USING (span, day)
 WHERE site_id = ANY(%(sites)s::uuid[]) AND model_version_id = %(version)s
   AND measure IN ('confidence', 'sharpness', 'exposure', 'stain')
-GROUP BY 1, 2
+GROUP BY 1, 2, 6
 """

@@ -12,11 +12,11 @@ from uuid import UUID
 from diagnosis.dashboards.evaluation import OVERALL, evaluation_of
 from diagnosis.dashboards.figures import Column, Figure, Row, shown
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.live_sql import PAIRS, PERIODS
+from diagnosis.dashboards.live_sql import IMAGES, PERIODS
 from diagnosis.dashboards.sql import rows_of
 from diagnosis.dashboards.statistics import Z, mcnemar
 from diagnosis.models import ModelVersion
-from diagnosis.states import ModelStatus, ReadingStage
+from diagnosis.states import ModelStatus, ReadingStage, RunState
 
 LEAST_COMPARED = 200
 MARGIN = 0.02
@@ -58,11 +58,17 @@ class Comparison:
         return gap, gap - reach, gap + reach
 
 
-def comparisons(version: ModelVersion, scope: Scope) -> dict[tuple[UUID, UUID], dict[str, Comparison]]:
-    """By (other, serving) version, of which this is one: over all images and over those read before the reveal."""
+def comparisons(
+    version: ModelVersion, looked: Sequence[Mapping[str, Any]]
+) -> dict[tuple[UUID, UUID], dict[str, Comparison]]:
+    """By (other, serving) version, of which this is one: over all images and over those read before the reveal.
+
+    `looked` are the lines of live_sql.IMAGES.
+    """
     pairs: dict[tuple[UUID, UUID], list[Mapping[str, Any]]] = {}
-    for row in rows_of(scope, PERIODS, PAIRS, version=str(version.pk)):
-        pairs.setdefault((row["version"], row["beside"]), []).append(row)
+    for row in looked:
+        if row["beside"] is not None and row["state"] in (RunState.SUCCEEDED, RunState.REFUSED):
+            pairs.setdefault((row["version"], row["beside"]), []).append(row)
     malignant = {entry["code"]: bool(entry.get("malignant")) for entry in version.classes}
     return {
         pair: {
@@ -173,7 +179,8 @@ def promotion_of(version: ModelVersion, scope: Scope) -> Promotion:
     if serving is None:
         return Promotion(None, [], [])
     pair = (version.pk, serving.pk)
-    found = {key: parts for key, parts in comparisons(version, scope).items() if key == pair}
+    looked = rows_of(scope, PERIODS, IMAGES, version=str(version.pk))
+    found = {key: parts for key, parts in comparisons(version, looked).items() if key == pair}
     names = {version.pk: str(version), serving.pk: str(serving)}
     evaluated, macro = _evaluated(version, serving)
     checks = [*_seen(found[pair] if found else {"own": Comparison(), "all": Comparison()}), macro]

@@ -17,7 +17,7 @@ from diagnosis.dashboards.figures import Group
 from diagnosis.dashboards.filters import Filters, filters_of, version_or_404
 from diagnosis.dashboards.live import live_groups
 from diagnosis.dashboards.operations import operations_groups
-from diagnosis.dashboards.promotion import Promotion, comparisons, promotion_of, side_by_side
+from diagnosis.dashboards.promotion import Promotion, promotion_of
 from diagnosis.dashboards.summaries import figures_as_of
 from diagnosis.models import ModelVersion
 from diagnosis.states import ModelStatus
@@ -124,10 +124,8 @@ def _evaluation(filters: Filters) -> Evaluation | None:
 def _live(filters: Filters) -> list[Group]:
     if filters.version is None or filters.scope is None:
         return []
-    groups = live_groups(filters.version, filters.scope)
     names = {version.pk: str(version) for version in filters.versions}
-    beside = side_by_side(comparisons(filters.version, filters.scope), names)
-    return [*groups, Group("beside", "Would another version do better", [beside])] if groups or beside.rows else []
+    return live_groups(filters.version, filters.scope, names)
 
 
 def _operations(request: SignedInRequest, filters: Filters) -> list[Group]:

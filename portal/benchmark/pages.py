@@ -24,7 +24,7 @@ from portal.benchmark.archive import archive_fill
 SMALL = 1000
 BAR = 1.5
 MOST_QUERIES = 12
-WARM, ROUNDS = 2, 11
+WARM = 2
 READERS = 12
 
 
@@ -97,11 +97,11 @@ class Archives:
         connection.close()
         connection.settings_dict["NAME"] = name
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, rounds: int) -> Iterator[Row]:
         for name, user, address in self._pages():
             times: dict[str, list[float]] = {self.small: [], self.large: []}
             queries = 0
-            for _ in range(WARM + ROUNDS):
+            for _ in range(WARM + rounds):
                 for database, taken in times.items():
                     self.use(database)
                     seconds, asked = _look(user, address())

@@ -15,6 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--cases", type=int, default=1_000_000, help="size of the large archive (1000000)")
+        parser.add_argument("--rounds", type=int, default=11, help="how often each page is opened over each (11)")
         parser.add_argument("--json", action="store_true", help="a list of objects instead of a table")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,7 +28,7 @@ class Command(BaseCommand):
         logging.disable(logging.WARNING)
         archives = Archives(options["cases"], self.stderr.write)
         rows = []
-        for row in archives.rows():
+        for row in archives.rows(options["rounds"]):
             self.stderr.write(table([row])[1])
             rows.append(row)
         if options["json"]:

@@ -1,12 +1,15 @@
 """Drift against NumPy on the same rows, and the alarms it raises."""
 
 import datetime
+from typing import Any
 
 import numpy as np
 import pytest
+from django.core import mail
 from scipy import stats
 
 from accounts.models import Site, User
+from accounts.roles import Role
 from diagnosis.dashboards.alarms import alarms_open, drift_look
 from diagnosis.dashboards.drift import Drift, drifts
 from diagnosis.dashboards.filters import Scope
@@ -14,6 +17,7 @@ from diagnosis.models import DriftAlarm, ModelVersion
 from diagnosis.states import ModelStatus
 from tests.conftest import SignedIn
 from tests.diagnosis.dashboards.archive import CODES, Archive, ImageRow
+from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -113,6 +117,37 @@ def test_an_alarm_is_raised_once(drifted: Archive) -> None:
     assert drift_look() == opened
     assert DriftAlarm.objects.count() == opened
     assert set(DriftAlarm.objects.values_list("measure", flat=True)) >= {"sharpness", "confidence"}
+
+
+def test_administrators_of_the_site_are_written_to_once(
+    drifted: Archive,
+    administrator: User,
+    haematologist: User,
+    other_site: Site,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    User.objects.filter(pk=administrator.pk).update(email="ada@lab.example")
+    User.objects.filter(pk=haematologist.pk).update(email="hana@lab.example")
+    elsewhere = make_user(Role.ADMINISTRATOR, other_site)
+    User.objects.filter(pk=elsewhere.pk).update(email="eve@lab.example")
+    with django_capture_on_commit_callbacks(execute=True):
+        opened = drift_look()
+    assert len(mail.outbox) == opened
+    assert {address for message in mail.outbox for address in message.to} == {"ada@lab.example"}
+    assert any("drift of sharpness" in message.subject for message in mail.outbox)
+    with django_capture_on_commit_callbacks(execute=True):
+        drift_look()
+    assert len(mail.outbox) == opened
+
+
+def test_mail_that_cannot_be_sent_leaves_the_alarm(
+    drifted: Archive, administrator: User, settings: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
+    User.objects.filter(pk=administrator.pk).update(email="ada@lab.example")
+    with django_capture_on_commit_callbacks(execute=True):
+        assert drift_look() >= 2
 
 
 def test_an_alarm_ends_when_the_drift_has_gone(drifted: Archive, site: Site) -> None:

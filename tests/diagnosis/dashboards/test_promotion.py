@@ -9,7 +9,9 @@ from scipy import stats
 
 from accounts.models import User
 from diagnosis.dashboards.filters import Scope
+from diagnosis.dashboards.live_sql import IMAGES, PERIODS
 from diagnosis.dashboards.promotion import Comparison, comparisons, promotion_of
+from diagnosis.dashboards.sql import rows_of
 from diagnosis.dashboards.statistics import mcnemar
 from diagnosis.dashboards.summaries import summaries_refresh
 from diagnosis.models import ModelVersion, PredictionRun
@@ -33,6 +35,10 @@ def shadow(archive: Archive) -> ModelVersion:
         end_run(own, label="Pro" if number % 5 == 0 else run.label or "Early")
     summaries_refresh()
     return version
+
+
+def compared(version: ModelVersion, scope: Scope) -> dict:
+    return comparisons(version, rows_of(scope, PERIODS, IMAGES, version=str(version.pk)))
 
 
 def expected(archive: Archive, shadow: ModelVersion, *, own: bool) -> Comparison:
@@ -59,7 +65,7 @@ def expected(archive: Archive, shadow: ModelVersion, *, own: bool) -> Comparison
 
 
 def test_both_are_counted_on_the_same_images(archive: Archive, shadow: ModelVersion, scope: Scope) -> None:
-    found = comparisons(shadow, scope)
+    found = compared(shadow, scope)
     assert set(found) == {(shadow.pk, archive.version.pk)}
     parts = found[shadow.pk, archive.version.pk]
     assert parts["all"] == expected(archive, shadow, own=False)
@@ -68,7 +74,7 @@ def test_both_are_counted_on_the_same_images(archive: Archive, shadow: ModelVers
 
 
 def test_the_serving_version_shows_the_same_pair(archive: Archive, shadow: ModelVersion, scope: Scope) -> None:
-    assert comparisons(archive.version, scope) == comparisons(shadow, scope)
+    assert compared(archive.version, scope) == compared(shadow, scope)
 
 
 @pytest.mark.parametrize(("one", "other"), [(3, 9), (0, 7), (40, 41), (5, 5), (900, 1010)])
