@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class Prediction:
     refused: bool
     abstained: bool
     reasons: tuple[str, ...]
+    cells: tuple[Any, ...] = ()
 
     @property
     def explanation(self) -> str:
@@ -103,8 +105,13 @@ class Predictor:
     def backend(self) -> str:
         return self.engine.name
 
-    def predict(self, images: Sequence[np.ndarray], batch: int = BATCH) -> list[Prediction]:
-        """One Prediction per decoded picture, uint8 RGB (H, W, 3), in the given order.
+    def predict(
+        self,
+        images: Sequence[np.ndarray],
+        batch: int = BATCH,
+        microns_per_pixel: Sequence[float | None] | None = None,
+    ) -> list[Prediction]:
+        """One Prediction per decoded picture, uint8 RGB (H, W, 3), in the given order; the scales are ignored so far.
 
         A picture's answer does not depend on what else is in the call, beyond rounding (< 0.01).
         """

@@ -18,10 +18,11 @@ from django.db import InterfaceError, OperationalError, connection
 
 from diagnosis.models import Case
 from diagnosis.services.cases import case_advance
-from diagnosis.states import CaseState
+from diagnosis.states import WORKLIST_STATES, CaseState, Priority
 from worker.backends import engines_fixed
 from worker.claiming import Claim, leftovers_free, results_write, runs_claim, runs_give_back
 from worker.inference import Batch, Loaded, batch_decode, batch_predict, batch_size, models_load
+from worker.pooling import case_pool
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,10 @@ def batch_run(batch: Batch, loaded: Loaded) -> None:
 
 
 def cases_advance(claim: Claim) -> None:
-    ids = {run.image.case_id for run in claim.runs}
-    for case in Case.objects.filter(pk__in=ids, state=CaseState.SUBMITTED):
-        case_advance(case=case)
+    """Also those that have moved on already: a run of theirs was tried again."""
+    ids = {run.image.case_id for run in claim.runs if run.priority < Priority.BACKFILL}
+    for case in Case.objects.filter(pk__in=ids, state__in=(CaseState.SUBMITTED, *WORKLIST_STATES)):
+        case_advance(case=case, pool=case_pool)
 
 
 def patiently(write: Callable[[], T]) -> T:

@@ -20,6 +20,7 @@ from diagnosis.states import ModelStatus, RunState
 from ml import reference
 from ml.decode import DecodeError, decode
 from ml.predictor import Prediction, Predictor
+from worker.answers import UnsoundAnswer, cells_of
 from worker.backends import engine_reason, engines_improve
 from worker.claiming import Claim, Result
 from worker.heartbeat import Serving
@@ -170,34 +171,37 @@ def batch_predict(batch: Batch, predictor: Predictor) -> tuple[list[Result], lis
     results: list[Result] = []
     broken = list(batch.broken)
     try:
-        predictions = _predict(predictor, [picture for _, picture in batch.decoded])
+        scales = [run.image.microns_per_pixel for run, _ in batch.decoded]
+        predictions = _predict(predictor, [picture for _, picture in batch.decoded], scales)
     except Exception as error:  # one bad image must not end the worker; each is tried alone next time
         logger.exception("A batch of %d images failed", len(batch.decoded))
         return [], broken + [(run, f"The model failed on this image: {error}") for run, _ in batch.decoded]
-    for (run, _), prediction in zip(batch.decoded, predictions, strict=True):
-        if math.isfinite(prediction.confidence):
-            results.append(_result(run, prediction))
-        else:
-            broken.append((run, "The model's answer to this image is not a number."))
+    for (run, picture), prediction in zip(batch.decoded, predictions, strict=True):
+        try:
+            results.append(_result(run, prediction, picture))
+        except UnsoundAnswer as error:
+            broken.append((run, f"The model's answer to this image is not sound: {error}."))
     return results, broken
 
 
-def _predict(predictor: Predictor, pictures: list[np.ndarray]) -> list[Prediction]:
+def _predict(predictor: Predictor, pictures: list[np.ndarray], scales: list[float | None]) -> list[Prediction]:
     """In smaller portions where the device has not the memory for all at once."""
     if not pictures:
         return []
     try:
-        return predictor.predict(pictures, batch=len(pictures))
+        return predictor.predict(pictures, batch=len(pictures), microns_per_pixel=scales)
     except torch.OutOfMemoryError:
         if len(pictures) == 1:
             raise
         logger.warning("Out of memory with %d images at once on %s", len(pictures), predictor.device)
         torch.cuda.empty_cache()
     half = len(pictures) // 2
-    return _predict(predictor, pictures[:half]) + _predict(predictor, pictures[half:])
+    return _predict(predictor, pictures[:half], scales[:half]) + _predict(predictor, pictures[half:], scales[half:])
 
 
-def _result(run: PredictionRun, prediction: Prediction) -> Result:
+def _result(run: PredictionRun, prediction: Prediction, picture: np.ndarray) -> Result:
+    if not math.isfinite(prediction.confidence):
+        raise UnsoundAnswer("it is not a number")
     if prediction.refused:
         return Result(id=str(run.pk), state=RunState.REFUSED.value, reasons=list(prediction.reasons))
     return Result(
@@ -208,4 +212,5 @@ def _result(run: PredictionRun, prediction: Prediction) -> Result:
         probabilities=prediction.probabilities,
         abstained=prediction.abstained,
         reasons=list(prediction.reasons),
+        cells=cells_of(prediction, *picture.shape[:2]),
     )

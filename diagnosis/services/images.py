@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import asdict
 from io import BytesIO
 from typing import IO
+from uuid import uuid4
 
 import numpy as np
 from django.conf import settings
@@ -19,9 +20,9 @@ from diagnosis.errors import ServiceError, StateConflict
 from diagnosis.images.intake import CleanImage, clean_image
 from diagnosis.images.quality import QualityVerdict, assess
 from diagnosis.images.thumbnails import make_thumbnail
-from diagnosis.models import Case, SmearImage
+from diagnosis.models import Case, PredictionRun, SmearImage
 from diagnosis.services.timeline import timeline_add
-from diagnosis.states import EDITABLE_STATES, TimelineKind
+from diagnosis.states import EDITABLE_STATES, RunState, TimelineKind
 
 
 def image_add(*, case: Case, actor: User, upload: IO[bytes], file_name: str) -> SmearImage:
@@ -30,7 +31,7 @@ def image_add(*, case: Case, actor: User, upload: IO[bytes], file_name: str) -> 
     thumbnail = make_thumbnail(clean.data)
     quality = _quality_of(clean)
     with transaction.atomic():
-        case = Case.objects.select_for_update().get(pk=case.pk)
+        case = Case.objects.select_for_update(of=("self",)).select_related("camera").get(pk=case.pk)
         if case.state not in EDITABLE_STATES:
             raise StateConflict("Images can be added to a draft or a returned case only.")
         _check_room(case, clean)
@@ -44,6 +45,7 @@ def image_add(*, case: Case, actor: User, upload: IO[bytes], file_name: str) -> 
             size=len(clean.data),
             width=clean.width,
             height=clean.height,
+            microns_per_pixel=_scale_of(case),
             thumbnail_sha256=_store(thumbnail),
             thumbnail_size=len(thumbnail),
             quality=asdict(quality),
@@ -51,6 +53,28 @@ def image_add(*, case: Case, actor: User, upload: IO[bytes], file_name: str) -> 
         )
         _store(clean.data)
     return image
+
+
+def _scale_of(case: Case) -> float | None:
+    return case.camera.microns_per_pixel if case.camera else None
+
+
+def images_rescale(*, case: Case, actor: User) -> None:
+    """The case has another camera now, so its images have another scale. Must be called with the case locked.
+
+    What was predicted of an image was predicted at the scale it had: such an image is withdrawn with its predictions,
+    and stands in the case once more with the new scale, to be looked at again.
+    """
+    present = case.images.filter(withdrawn_at__isnull=True)
+    looked_at = PredictionRun.objects.filter(image__case=case).exclude(state=RunState.CANCELLED)
+    seen = list(present.filter(pk__in=looked_at.values("image")))
+    present.exclude(pk__in=[image.pk for image in seen]).update(microns_per_pixel=_scale_of(case))
+    last = case.images.aggregate(position=Max("position"))["position"] or 0
+    for position, image in enumerate(seen, start=last + 1):
+        image_withdraw(case=case, image=image, actor=actor)
+        image.pk, image.position, image.microns_per_pixel = uuid4(), position, _scale_of(case)
+        image._state.adding = True
+        image.save(force_insert=True)
 
 
 def _quality_of(clean: CleanImage) -> QualityVerdict:
