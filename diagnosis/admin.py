@@ -3,12 +3,14 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import ForeignKey, QuerySet
+from django.forms import ModelChoiceField
 from django.http import HttpRequest
 
+from accounts.admin import sites_of
 from accounts.requests import user_of
 from diagnosis.errors import ServiceError
-from diagnosis.models import AccessEvent, ModelVersion, PredictionRun, TimelineEvent
+from diagnosis.models import AccessEvent, CameraPreset, ModelVersion, PredictionRun, TimelineEvent
 from diagnosis.services.predictions import model_version_activate, run_retry
 from diagnosis.states import CaseState
 
@@ -31,6 +33,34 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         rows = super().get_queryset(request)
         site_id = user_of(request).site_id
         return rows.filter(**{self.site_path: site_id}) if self.site_path and site_id else rows
+
+
+@admin.register(CameraPreset)
+class CameraPresetAdmin(admin.ModelAdmin):
+    """An administrator of one site looks after that site's cameras. One that is gone is made inactive, never deleted:
+    images have their scale from it."""
+
+    list_display = ["name", "site", "objective", "microns_per_pixel", "active"]
+    list_filter = ["active", ("site", admin.RelatedOnlyFieldListFilter)]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CameraPreset]:
+        return super().get_queryset(request).filter(site__in=sites_of(user_of(request)))
+
+    def formfield_for_foreignkey(
+        self, db_field: ForeignKey, request: HttpRequest, **kwargs: Any
+    ) -> ModelChoiceField | None:
+        if db_field.name == "site":
+            kwargs["queryset"] = sites_of(user_of(request))
+            kwargs["initial"] = user_of(request).site_id
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: CameraPreset | None = None) -> list[str]:
+        """A camera does not move to another laboratory: cases there have their scale from it."""
+        return ["site"] if obj else []
+
+    def has_delete_permission(self, request: HttpRequest, obj: CameraPreset | None = None) -> bool:
+        return False
 
 
 @admin.register(ModelVersion)
@@ -72,7 +102,7 @@ class PredictionRunAdmin(ReadOnlyAdmin):
     list_select_related = ["image__case", "model_version"]
     search_fields = ["image__case__accession_number"]
     # What a model saw in an image is the readers' business; an administrator needs how the run went.
-    exclude = ["label", "confidence", "probabilities"]
+    exclude = ["label", "confidence", "probabilities", "cells"]
     actions = ["retry"]
     show_full_result_count = False
 

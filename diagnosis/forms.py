@@ -8,11 +8,12 @@ from crispy_forms.helper import FormHelper
 from crispy_forms.layout import Column, Layout, Row
 from django import forms
 from django.contrib.auth import authenticate
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import Site
-from diagnosis.models import Case, Patient
+from diagnosis.models import CameraPreset, Case, Patient
 from diagnosis.selectors.readings import Finding
 from diagnosis.services.cases import ACCESSION_TAKEN, accession_taken, mrn_belongs_to, patient_contradicted
 from diagnosis.states import CASE_PRIORITIES, ImageKind, Objective, Priority, Sex, Specimen, Stain
@@ -50,6 +51,12 @@ class CaseForm(forms.Form):
     specimen = forms.ChoiceField(choices=Specimen)
     stain = forms.ChoiceField(choices=Stain)
     objective = forms.ChoiceField(choices=Objective, initial=Objective.X100)
+    camera = forms.ModelChoiceField(
+        queryset=CameraPreset.objects.none(),
+        required=False,
+        empty_label="Not known",
+        help_text="Says how large a pixel is.",
+    )
     image_kind = forms.ChoiceField(label="Images show", choices=ImageKind, initial=ImageKind.FIELD)
     priority = forms.TypedChoiceField(
         choices=[(p.value, p.label) for p in CASE_PRIORITIES],
@@ -67,6 +74,7 @@ class CaseForm(forms.Form):
         "specimen",
         "stain",
         "objective",
+        "camera",
         "image_kind",
         "priority",
         "clinical_note",
@@ -78,6 +86,7 @@ class CaseForm(forms.Form):
         if case is not None:
             kwargs["initial"] = self._initial_of(case) | kwargs.get("initial", {})
         super().__init__(*args, **kwargs)
+        self._offer_cameras()
         self.helper = FormHelper()
         self.helper.form_tag = False
         self.helper.disable_csrf = True
@@ -93,6 +102,16 @@ class CaseForm(forms.Form):
             Row(Column("specimen"), Column("stain"), Column("objective"), Column("image_kind")),
             "clinical_note",
         )
+
+    def _offer_cameras(self) -> None:
+        """Those of the laboratory, and the one the case has; a laboratory without any is not asked."""
+        offered = CameraPreset.objects.filter(site=self.site).filter(
+            Q(active=True) | Q(pk=self.case.camera_id if self.case else None)
+        )
+        if offered.exists():
+            cast("forms.ModelChoiceField", self.fields["camera"]).queryset = offered
+        else:
+            del self.fields["camera"]
 
     def _initial_of(self, case: Case) -> dict[str, Any]:
         patient = {name: getattr(case.patient, name) for name in ("mrn", *self.PATIENT_FIELDS)}
@@ -118,6 +137,14 @@ class CaseForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
+        camera, objective = cleaned.get("camera"), cleaned.get("objective")
+        if camera and objective and camera.objective != objective:
+            wants, chosen = camera.get_objective_display(), Objective(objective).label
+            self.add_error("camera", f"This camera is set up with the {wants} objective, but {chosen} is chosen.")
+        self._clean_patient(cleaned)
+        return cleaned
+
+    def _clean_patient(self, cleaned: dict[str, Any]) -> None:
         mrn = cleaned.get("mrn")
         known = Patient.objects.filter(site=self.site, mrn=mrn).first() if mrn else None
         if known is not None:
@@ -130,10 +157,9 @@ class CaseForm(forms.Form):
                     self.add_error(name, f"This MRN is new: enter the patient's {what}.")
             if not cleaned.get("birth_date") and "birth_date" not in self.errors:
                 self.add_error("birth_date", "This MRN is new: enter the patient's birth date.")
-        return cleaned
 
     def case_values(self) -> dict[str, Any]:
-        return {name: self.cleaned_data[name] for name in self.CASE_FIELDS}
+        return {name: self.cleaned_data[name] for name in self.CASE_FIELDS if name in self.fields}
 
     def patient_values(self) -> dict[str, Any]:
         values = {name: self.cleaned_data[name] for name in ("mrn", *self.PATIENT_FIELDS)}

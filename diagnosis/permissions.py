@@ -48,7 +48,9 @@ def requires(permission: str) -> Callable[[View], View]:
 
 def case_or_404(user: User, case_id: UUID) -> Case:
     """A case of the user's own site."""
-    cases = Case.objects.select_related("patient", "site", "reader", "first_reader", "submitted_by", "signed_by")
+    cases = Case.objects.select_related(
+        "patient", "site", "camera", "reader", "first_reader", "submitted_by", "signed_by"
+    )
     case = cases.filter(pk=case_id, site=user.site_id).first() if user.site_id else None
     if case is None:
         raise Http404("There is no such case.")

@@ -21,6 +21,7 @@ urlpatterns = [
     path("cases/<uuid:case_id>/read/", reading.reading_station, name="reading_station"),
     path("cases/<uuid:case_id>/read/own/", reading.own_read, name="own_read"),
     path("cases/<uuid:case_id>/read/images/<uuid:image_id>/", reading.image_reading, name="image_reading"),
+    path("cases/<uuid:case_id>/read/images/<uuid:image_id>/cells/", reading.cells, name="image_cells"),
     path("cases/<uuid:case_id>/read/agree/", reading.agree_all, name="agree_all"),
     path("cases/<uuid:case_id>/read/conclusion/", reading.conclude, name="conclude"),
     path("cases/<uuid:case_id>/return/", reading.case_return_view, name="case_return"),

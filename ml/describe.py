@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,9 +103,8 @@ def source_infos(found: dict[str, int], fingerprint: str, role: str) -> list[Sou
     ]
 
 
-def opinion_of(directory: Path) -> SecondOpinionInfo:
-    """How a manifest names the released single-cell model in `directory`."""
-    other = Manifest.read(directory)
+def opinion_of(other: Manifest) -> SecondOpinionInfo:
+    """How a manifest names the released single-cell model that gives second opinions."""
     return SecondOpinionInfo(task=other.task, version=other.version, weights_sha256=other.weights.sha256)
 
 

@@ -141,6 +141,7 @@ class Manifest(Strict):
     conformal: ConformalInfo | None = None
     familiarity: FamiliarityInfo | None = None
     second_opinion: SecondOpinionInfo | None = None
+    cell_classes: list[ClassInfo] | None = None
     refusal: RefusalInfo
     data: DataInfo
     training: dict[str, Any]

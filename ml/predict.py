@@ -11,7 +11,6 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +86,7 @@ def line(path: Path, found: Prediction) -> dict[str, Any]:
         "reasons": list(found.reasons),
         "prediction_set": list(found.prediction_set),
         "cells": [
-            {"box": list(astuple(cell.box)), "class": cell.label, "probabilities": cell.probabilities}
-            for cell in found.cells
+            {"box": list(cell.box), "class": cell.label, "probabilities": cell.probabilities} for cell in found.cells
         ],
     }
 

@@ -76,9 +76,14 @@ class Engine:
 
 
 class Predictor:
-    """Load with `Predictor.load(directory)`; not thread-safe, keep one for each process."""
+    """Load with `Predictor.load(directory)`; not thread-safe, keep one for each process.
+
+    `types_every_field`: cells are looked for in every field, not only in those unlike the training data; several times
+    slower.
+    """
 
     directory: Path | None = None
+    types_every_field = False
 
     def __init__(
         self, manifest: Manifest, net: nn.Module, engine: Engine, familiarity: Familiarity | None = None
@@ -109,8 +114,10 @@ class Predictor:
         """The same verified weights on the processor, in memory of their own where this one is elsewhere."""
         state = {name.replace("fc.head.", "fc."): value.cpu() for name, value in self.net.state_dict().items()}
         known = self.familiarity.state if self.familiarity else {}
-        other = Predictor(self.manifest, network(self.manifest, {**state, **known}), choose_engine("cpu"), self.familiarity)
-        other.directory = self.directory
+        other = Predictor(
+            self.manifest, network(self.manifest, {**state, **known}), choose_engine("cpu"), self.familiarity
+        )
+        other.directory, other.types_every_field = self.directory, self.types_every_field
         other.fall_back_unless_exact()
         return other
 
@@ -141,10 +148,12 @@ class Predictor:
         answers: list[Prediction] = [self.refusal(found) for found in refusals]
         limit = self.manifest.familiarity.threshold if self.manifest.familiarity else np.inf
         for index, row, distance in zip(usable, rows, distances, strict=True):
-            strange = distance > limit
-            answers[index] = (
-                self.answer_to_stranger(images[index], row, scales[index]) if strange else self.answer(row)
-            )
+            strange = bool(distance > limit)
+            cells = self.cells(images[index], scales[index]) if strange or self.types_every_field else None
+            answer = self.answer(self.turned(row, cells) if strange and cells is not None else row)
+            if strange:
+                answer = replace(answer, abstained=True, reasons=("unlike_training",))
+            answers[index] = replace(answer, cells=tuple(cells or ()))
         return answers
 
     def objections(self, image: np.ndarray, known: float | None) -> tuple[str, ...]:
@@ -218,21 +227,20 @@ class Predictor:
         ready = torch.from_numpy(np.stack([preprocessing.apply(image, self.steps) for image in images]))
         return forward(self.net, ready, self.engine)
 
-    def answer_to_stranger(self, image: np.ndarray, row: np.ndarray, known: float | None) -> Prediction:
-        """The network's answer to a picture unlike those it knows, with leukaemia judged by the cells where it can be.
-
-        Never to be relied on, and says so.
-        """
-        typist = self.second_opinion
-        if typist is None:
-            return replace(self.answer(row), abstained=True, reasons=("unlike_training",))
+    def cells(self, image: np.ndarray, known: float | None) -> list[FoundCell] | None:
+        """The cells of a field, typed by the second opinion; None without one."""
+        if self.second_opinion is None:
+            return None
         trained, side = self.manifest.microns_per_pixel, self.side
         assumed = trained * side / min(image.shape[:2]) if trained and side else None
-        found = cell_typing.typed(image, typist, known, assumed)
-        table = np.array([list(cell.probabilities.values()) for cell in found])
-        blasts = opinion.expected_blasts(table, opinion.malignant_of(typist.manifest))
-        turned = opinion.replaced(row, opinion.malignant_of(self.manifest), opinion.leukaemia(blasts))
-        return replace(self.answer(turned), abstained=True, reasons=("unlike_training",), cells=tuple(found))
+        return cell_typing.typed(image, self.second_opinion, known, assumed)
+
+    def turned(self, row: np.ndarray, cells: Sequence[FoundCell]) -> np.ndarray:
+        """The network's probabilities (C,) with leukaemia as a whole judged by the cells."""
+        other = self.second_opinion
+        table = np.array([list(cell.probabilities.values()) for cell in cells])
+        blasts = opinion.expected_blasts(table, opinion.malignant_of(other.manifest)) if other else 0.0
+        return opinion.replaced(row, opinion.malignant_of(self.manifest), opinion.leukaemia(blasts))
 
     @cached_property
     def second_opinion(self) -> Predictor | None:

@@ -107,7 +107,7 @@ class Release:
             trial.attach(self.material)
         if not self.folds and len(self.trial.parts.held_out) == 0:
             raise ReleaseError(f"{run} held nothing out; name runs that did with --folds")
-        self.second_opinion = opinion_of(second_opinion) if second_opinion else None
+        self.other = Manifest.read(second_opinion) if second_opinion else None
         self.thresholds = THRESHOLDS[self.task.input]
         self.directory = out / self.task.name / version
 
@@ -200,9 +200,9 @@ class Release:
             known = self.trial.learned(self.trial.predictor(manifest))
             manifest = self.manifest(write_weights(self.directory, {**state, **known.state}))
         report, found = self.measure(manifest, draws, probes)
-        final = self.manifest(
-            manifest.weights, second_opinion=self.second_opinion, **found, **self.conclusions(report)
-        )
+        if self.other:
+            found |= {"second_opinion": opinion_of(self.other), "cell_classes": self.other.classes}
+        final = self.manifest(manifest.weights, **found, **self.conclusions(report))
         final.write(self.directory)
         (self.directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")
         (self.directory / "curves.json").write_text(json.dumps(self.curves(), indent=1) + "\n")

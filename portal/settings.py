@@ -191,6 +191,7 @@ MODELS_DIR = Path(env.str("MODELS_DIR", default=str(BASE_DIR / "ml" / "weights")
 INFERENCE_DEVICE = env.str("INFERENCE_DEVICE", default="auto")
 INFERENCE_BACKEND = env.str("INFERENCE_BACKEND", default="auto")  # or eager, autocast, compile, openvino, cuda
 INFERENCE_CACHE_DIR = Path(env.str("INFERENCE_CACHE_DIR", default=str(BASE_DIR / "var" / "inference")))
+INFERENCE_CELLS = env.str("INFERENCE_CELLS", default="unfamiliar")  # in which fields cells are typed: or always
 INFERENCE_BATCH_SIZE = env.int("INFERENCE_BATCH_SIZE", default=0)  # 0: chosen by the device
 RUN_LEASE_SECONDS = env.int("RUN_LEASE_SECONDS", default=120)
 RUN_MAX_ATTEMPTS = env.int("RUN_MAX_ATTEMPTS", default=3)

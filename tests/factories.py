@@ -12,12 +12,13 @@ from PIL import Image
 from accounts.models import Site, User
 from accounts.roles import Role
 from accounts.services import user_create
-from diagnosis.models import Case, ModelVersion, Patient, PredictionRun, SmearImage
+from diagnosis.models import CameraPreset, Case, ModelVersion, Patient, PredictionRun, SmearImage
 from diagnosis.services.cases import case_advance, case_claim, case_submit
 from diagnosis.services.images import image_add
 from diagnosis.services.readings import case_conclude, image_read, own_read_enter
 from diagnosis.services.reports import case_sign
 from diagnosis.states import ImageKind, ModelStatus, RunState
+from worker.pooling import case_pool
 
 PASSWORD = "correct horse battery staple"
 CLASSES = ("Benign", "Early", "Pre", "Pro")
@@ -54,6 +55,37 @@ class CaseFactory(factory.django.DjangoModelFactory):
     site = factory.SelfAttribute("submitted_by.site")
     patient = factory.SubFactory(PatientFactory, site=factory.SelfAttribute("..site"))
     accession_number = factory.Sequence(lambda n: f"A-{n:05}")
+
+
+class CameraPresetFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = CameraPreset
+
+    site = factory.SubFactory(SiteFactory)
+    name = factory.Sequence(lambda n: f"Axio {n}")
+    objective = "100"
+    microns_per_pixel = 0.08
+
+
+CELL_CLASSES = [
+    {"code": code, "title": title, "colour": colour, "malignant": code in ("blast", "promyelocyte")}
+    for code, title, colour in (
+        ("blast", "Blast", "#D55E00"),
+        ("promyelocyte", "Promyelocyte", "#E69F00"),
+        ("lymphocyte", "Lymphocyte", "#0072B2"),
+        ("basophil", "Basophil", "#332288"),
+        ("erythroblast", "Erythroblast", "#882255"),
+        ("smudge_cell", "Smudge cell", "#666666"),
+    )
+]
+
+
+def cells(*labels: str) -> list[dict]:
+    """Cells as a worker keeps them, one beside the other."""
+    return [
+        {"box": [2.0 + 12 * place, 4.0, 10.0, 10.0], "label": label, "probability": 0.93}
+        for place, label in enumerate(labels)
+    ]
 
 
 class ModelVersionFactory(factory.django.DjangoModelFactory):
@@ -129,6 +161,7 @@ def end_run(
     *,
     abstained: bool = False,
     state: str = RunState.SUCCEEDED,
+    **more: object,
 ) -> None:
     """End a run as a worker would, without one."""
     now = timezone.now()
@@ -141,6 +174,7 @@ def end_run(
         "confidence": confidence,
         "abstained": abstained,
         "probabilities": {code: confidence if code == label else rest for code in CLASSES},
+        **more,
     }
     PredictionRun.objects.filter(pk=run.pk).update(
         state=state,
@@ -163,7 +197,7 @@ def predicted_case(technician: User, images: int = 2, label: str = "Early", **kw
     case = submitted_case(technician, images, **kwargs)
     for run in PredictionRun.objects.filter(image__case=case, state=RunState.QUEUED):
         end_run(run, label)
-    case_advance(case=case)
+    case_advance(case=case, pool=case_pool)
     case.refresh_from_db()
     return case
 

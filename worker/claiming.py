@@ -53,6 +53,7 @@ class Result:
     probabilities: dict[str, float] | None = None
     abstained: bool = False
     reasons: list[str] = field(default_factory=list)
+    cells: list[dict] = field(default_factory=list)
     error: str = ""
     device: str = ""
     backend: str = ""
@@ -157,12 +158,12 @@ def results_write(*, claim: Claim, results: Sequence[Result]) -> int:
             UPDATE diagnosis_predictionrun AS run
             SET state = result.state, label = result.label, confidence = result.confidence,
                 probabilities = result.probabilities, abstained = result.abstained, reasons = result.reasons,
-                error = result.error, device = result.device, backend = result.backend,
+                cells = result.cells, error = result.error, device = result.device, backend = result.backend,
                 finished_at = statement_timestamp(),
                 lease_token = NULL, lease_expires_at = NULL
             FROM jsonb_to_recordset(%s::jsonb) AS result(
                 id uuid, state text, label text, confidence float8, probabilities jsonb, abstained boolean,
-                reasons jsonb, error text, device text, backend text
+                reasons jsonb, cells jsonb, error text, device text, backend text
             )
             WHERE run.id = result.id AND run.state = 'running' AND run.lease_token = %s
             """,

@@ -18,7 +18,7 @@ from typing import TypeVar
 from django.db import InterfaceError, OperationalError, connection
 
 from diagnosis.models import Case
-from diagnosis.states import CaseState
+from diagnosis.states import WORKLIST_STATES, CaseState, Priority
 from worker.backends import engines_fixed
 from worker.claiming import leftovers_free, results_write, runs_claim, runs_give_back
 from worker.inference import Batch, Loaded, batch_decode, batch_predict, batch_size, models_load
@@ -88,8 +88,9 @@ def batch_run(batch: Batch, loaded: Loaded) -> None:
         logger.warning("Run %s, attempt %d: %s", run.pk, run.attempts, error)
         runs_give_back(claim=claim, runs=[run], error=error)
     logger.info("%d of %d runs written in %.2f s", written, len(claim.runs), time.monotonic() - started)
-    of_these = {run.image.case_id for run in claim.runs}
-    cases_advance(Case.objects.filter(pk__in=of_these, state=CaseState.SUBMITTED))
+    ids = {run.image.case_id for run in claim.runs if run.priority < Priority.BACKFILL}
+    # Also those that have moved on already: a run of theirs was tried again.
+    cases_advance(Case.objects.filter(pk__in=ids, state__in=(CaseState.SUBMITTED, *WORKLIST_STATES)))
 
 
 def patiently(write: Callable[[], T]) -> T:

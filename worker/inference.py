@@ -23,6 +23,7 @@ from ml import reference
 from ml.decode import DecodeError, decode
 from ml.manifest import Manifest
 from ml.predictor import Prediction, Predictor
+from worker.answers import UnsoundAnswer, cells_of
 from worker.backends import engine_reason, engines_improve
 from worker.claiming import Claim, Result
 from worker.heartbeat import Serving
@@ -90,6 +91,7 @@ def predictor_of(version: ModelVersion) -> Predictor:
         predictor = Predictor.load(settings.MODELS_DIR / version.task / version.version, settings.INFERENCE_DEVICE)
     except Exception as error:  # whatever is wrong with a file on disk, the queue waits and says why
         raise ModelUnavailable(f"{version}: {error}") from error
+    predictor.types_every_field = settings.INFERENCE_CELLS == "always"
     found = predictor.manifest.weights.sha256
     if found != version.weights_sha256:
         raise ModelUnavailable(
@@ -111,10 +113,19 @@ def registered_otherwise(found: Manifest, registered: dict[str, Any]) -> list[st
     return [name for name in known if known[name] != on_disk.get(name)]
 
 
+DECISIVE = (
+    "preprocessing",
+    "temperature",
+    "abstention_threshold",
+    "conformal",
+    "familiarity",
+    "second_opinion",
+    "microns_per_pixel",
+)
+
+
 def decisive(manifest: dict[str, Any]) -> dict[str, Any]:
-    parts = {
-        name: manifest[name] for name in ("preprocessing", "temperature", "abstention_threshold") if name in manifest
-    }
+    parts: dict[str, Any] = {name: manifest[name] for name in DECISIVE if name in manifest}
     if "refusal" in manifest:
         parts["refusal"] = manifest["refusal"]["thresholds"]
     return parts | {"classes": [entry["code"] for entry in manifest["classes"]]}
@@ -192,33 +203,37 @@ def batch_predict(batch: Batch, predictor: Predictor) -> tuple[list[Result], lis
     results: list[Result] = []
     broken = list(batch.broken)
     try:
-        answers = _predict(predictor, [picture for _, picture in batch.decoded])
+        scales = [run.image.microns_per_pixel for run, _ in batch.decoded]
+        answers = _predict(predictor, [picture for _, picture in batch.decoded], scales)
     except Exception as error:  # one bad image must not end the worker; each is tried alone next time
         logger.exception("A batch of %d images failed", len(batch.decoded))
         return [], broken + [(run, f"The model failed on this image: {error}") for run, _ in batch.decoded]
-    for (run, _), (prediction, by) in zip(batch.decoded, answers, strict=True):
-        if math.isfinite(prediction.confidence):
-            results.append(replace(_result(run, prediction), device=by.device, backend=by.backend))
-        else:
-            broken.append((run, "The model's answer to this image is not a number."))
+    for (run, picture), (prediction, by) in zip(batch.decoded, answers, strict=True):
+        try:
+            results.append(replace(_result(run, prediction, picture), device=by.device, backend=by.backend))
+        except UnsoundAnswer as error:
+            broken.append((run, f"The model's answer to this image is not sound: {error}."))
     return results, broken
 
 
-def _predict(predictor: Predictor, pictures: list[np.ndarray]) -> list[tuple[Prediction, Predictor]]:
+def _predict(
+    predictor: Predictor, pictures: list[np.ndarray], scales: list[float | None]
+) -> list[tuple[Prediction, Predictor]]:
     """Each with who gave it. In smaller portions where the device has not the memory for all at once; on the
     processor where it has not enough for one."""
     if not pictures:
         return []
     try:
-        return [(prediction, predictor) for prediction in predictor.predict(pictures, batch=len(pictures))]
+        found = predictor.predict(pictures, batch=len(pictures), microns_per_pixel=scales)
+        return [(prediction, predictor) for prediction in found]
     except torch.OutOfMemoryError:
         logger.warning("Out of memory with %d images at once on %s", len(pictures), predictor.device)
         torch.cuda.empty_cache()
     if len(pictures) == 1:
         stand_in = _on_cpu(predictor)
-        return [(stand_in.predict(pictures)[0], stand_in)]
+        return [(stand_in.predict(pictures, microns_per_pixel=scales)[0], stand_in)]
     half = len(pictures) // 2
-    return _predict(predictor, pictures[:half]) + _predict(predictor, pictures[half:])
+    return _predict(predictor, pictures[:half], scales[:half]) + _predict(predictor, pictures[half:], scales[half:])
 
 
 def _on_cpu(predictor: Predictor) -> Predictor:
@@ -228,7 +243,9 @@ def _on_cpu(predictor: Predictor) -> Predictor:
     return _stand_ins[predictor]
 
 
-def _result(run: PredictionRun, prediction: Prediction) -> Result:
+def _result(run: PredictionRun, prediction: Prediction, picture: np.ndarray) -> Result:
+    if not math.isfinite(prediction.confidence):
+        raise UnsoundAnswer("it is not a number")
     if prediction.refused:
         return Result(id=str(run.pk), state=RunState.REFUSED.value, reasons=list(prediction.reasons))
     return Result(
@@ -239,4 +256,5 @@ def _result(run: PredictionRun, prediction: Prediction) -> Result:
         probabilities=prediction.probabilities,
         abstained=prediction.abstained,
         reasons=list(prediction.reasons),
+        cells=cells_of(prediction, *picture.shape[:2]),
     )

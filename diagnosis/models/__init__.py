@@ -1,5 +1,7 @@
 """The data of the clinical domain, split by subject, and what must always hold of it."""
 
+from diagnosis.models.cameras import CameraPreset
+from diagnosis.models.case_predictions import CasePrediction
 from diagnosis.models.cases import Case
 from diagnosis.models.drift import DriftAlarm
 from diagnosis.models.images import SmearImage, StoredBlob
@@ -12,7 +14,9 @@ from diagnosis.models.timeline import AccessEvent, TimelineEvent
 
 __all__ = [
     "AccessEvent",
+    "CameraPreset",
     "Case",
+    "CasePrediction",
     "CaseSummary",
     "CountSummary",
     "DriftAlarm",

@@ -7,6 +7,7 @@ from django.db.models import F, Q, Value, When
 from django.db.models.functions import Now
 
 from accounts.models import Site, User
+from diagnosis.models.cameras import CameraPreset
 from diagnosis.models.constraints import marks_due, moves_only, never_deleted, one_of
 from diagnosis.models.patients import Patient
 from diagnosis.states import (
@@ -32,6 +33,7 @@ class Case(models.Model):
     specimen = models.CharField(max_length=30, choices=Specimen, default=Specimen.PERIPHERAL_BLOOD)
     stain = models.CharField(max_length=30, choices=Stain, default=Stain.WRIGHT_GIEMSA)
     objective = models.CharField(max_length=4, choices=Objective, default=Objective.X100)
+    camera = models.ForeignKey(CameraPreset, on_delete=models.PROTECT, null=True, related_name="+")
     image_kind = models.CharField("images show", max_length=20, choices=ImageKind, default=ImageKind.FIELD)
     priority = models.SmallIntegerField(choices=Priority, default=Priority.ROUTINE)
     clinical_note = models.TextField(blank=True, max_length=4000)
@@ -150,6 +152,17 @@ class Case(models.Model):
                 func="""
                     IF (SELECT site_id FROM diagnosis_patient WHERE id = NEW.patient_id) <> NEW.site_id THEN
                         RAISE EXCEPTION 'a case and its patient belong to one site';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.Trigger(
+                name="camera_of_same_site",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.UpdateOf("site_id", "camera_id"),
+                func="""
+                    IF (SELECT site_id FROM diagnosis_camerapreset WHERE id = NEW.camera_id) <> NEW.site_id THEN
+                        RAISE EXCEPTION 'a case and its camera belong to one site';
                     END IF;
                     RETURN NEW;
                 """,

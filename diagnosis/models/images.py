@@ -5,6 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import User
+from diagnosis.models.cameras import scale_possible
 from diagnosis.models.cases import Case
 from diagnosis.models.constraints import marks_due, never_deleted
 
@@ -35,6 +36,7 @@ class SmearImage(models.Model):
     size = models.BigIntegerField(help_text="Bytes as stored.")
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
+    microns_per_pixel = models.FloatField(null=True, editable=False, help_text="From the camera, where that is known.")
     thumbnail_sha256 = models.CharField(max_length=64, db_index=True)
     thumbnail_size = models.PositiveIntegerField()
     quality = models.JSONField(default=dict, help_text="The verdict of diagnosis.images.quality.")
@@ -52,6 +54,7 @@ class SmearImage(models.Model):
             models.CheckConstraint(
                 condition=Q(width__gt=0, height__gt=0, size__gt=0), name="image_has_pixels_and_bytes"
             ),
+            scale_possible("image_scale_possible"),
         ]
         triggers = [
             never_deleted(),

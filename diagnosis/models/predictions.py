@@ -97,6 +97,10 @@ class PredictionRun(models.Model):
     probabilities = models.JSONField(null=True, help_text="Calibrated, one per class code.")
     abstained = models.BooleanField(default=False, help_text="Below the model's threshold of confidence.")
     reasons = models.JSONField(default=list, help_text="Why it was refused or is uncertain, as codes of the model.")
+    cells = models.JSONField(
+        default=list,
+        help_text="Found in a field: box [x, y, width, height] in pixels of the stored image, label, probability.",
+    )
     error = models.TextField(blank=True)
 
     objects = RunQuerySet.as_manager()
@@ -125,6 +129,9 @@ class PredictionRun(models.Model):
             models.CheckConstraint(
                 condition=Q(confidence__isnull=True) | Q(confidence__gte=0, confidence__lte=1),
                 name="run_confidence_is_probability",
+            ),
+            models.CheckConstraint(
+                condition=Q(state=RunState.SUCCEEDED) | Q(cells=[]), name="run_cells_when_succeeded"
             ),
             models.CheckConstraint(condition=~Q(state=RunState.FAILED) | ~Q(error=""), name="run_failed_has_error"),
             models.CheckConstraint(

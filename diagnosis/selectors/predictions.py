@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnosis.models import Case, ModelVersion, PredictionRun
-from diagnosis.states import ModelStatus, RunState
+from diagnosis.models import Case, CasePrediction, ModelVersion, PredictionRun
+from diagnosis.states import ImageKind, ModelStatus, RunState
 
 
 @dataclass(frozen=True)
@@ -14,21 +14,34 @@ class ClassProbability:
     title: str
     colour: str
     probability: float
+    low: float | None = None
+    high: float | None = None
 
     @property
     def percent(self) -> int:
         return round(self.probability * 100)
 
+    @property
+    def interval(self) -> str:
+        """The 95 % interval in words, where there is one."""
+        return percent_range(self.low, self.high)
+
+
+def percent_range(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{round(low * 100)}–{round(high * 100)} %"
+
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The morphological suggestion of one model for one image or, pooled, for a case."""
+    """The morphological suggestion of one model for one image or, pooled over `image_count` of `image_total`, for a
+    case."""
 
     model_version: ModelVersion
     label: str
     probabilities: tuple[ClassProbability, ...]  # most probable first
     uncertain: bool
-    image_count: int
+    image_count: int = 1
+    image_total: int = 1
 
     @property
     def confidence(self) -> float:
@@ -37,6 +50,10 @@ class Suggestion:
     @property
     def percent(self) -> int:
         return self.probabilities[0].percent
+
+    @property
+    def interval(self) -> str:
+        return self.probabilities[0].interval
 
     @property
     def title(self) -> str:
@@ -63,10 +80,18 @@ def case_model_version(case: Case) -> ModelVersion | None:
 
 
 def class_probabilities(
-    model_version: ModelVersion, probabilities: Mapping[str, float]
+    model_version: ModelVersion,
+    probabilities: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]] | None = None,
 ) -> tuple[ClassProbability, ...]:
     entries = [
-        ClassProbability(entry["code"], entry["title"], entry["colour"], float(probabilities.get(entry["code"], 0)))
+        ClassProbability(
+            entry["code"],
+            entry["title"],
+            entry["colour"],
+            float(probabilities.get(entry["code"], 0)),
+            *(intervals or {}).get(entry["code"], ()),
+        )
         for entry in model_version.classes
     ]
     return tuple(sorted(entries, key=lambda entry: -entry.probability))
@@ -80,43 +105,64 @@ def run_suggestion(run: PredictionRun, model_version: ModelVersion) -> Suggestio
         label=run.label,
         probabilities=class_probabilities(model_version, run.probabilities),
         uncertain=run.abstained,
-        image_count=1,
     )
+
+
+def case_prediction(case: Case, model_version: ModelVersion | None = None) -> CasePrediction | None:
+    """What the worker put together of this model's predictions, if it has."""
+    model_version = model_version or case_model_version(case)
+    return CasePrediction.objects.filter(case=case, model_version=model_version).first() if model_version else None
 
 
 def case_suggestion(case: Case, model_version: ModelVersion | None = None) -> Suggestion | None:
-    """The mean of the calibrated probabilities over the images that were predicted, or None where none was.
-
-    Uncertain when the pooled confidence is below the model's own threshold, or when most images were.
-    """
+    """The model's suggestion for the case as a whole, or None where it has none."""
     model_version = model_version or case_model_version(case)
     if model_version is None:
         return None
-    runs = (
-        PredictionRun.objects.of_cases()
-        .filter(
-            image__case=case,
-            image__withdrawn_at__isnull=True,
-            model_version=model_version,
-            state=RunState.SUCCEEDED,
-        )
-        .values("probabilities", "abstained")
+    row = case_prediction(case, model_version)
+    if row is not None:
+        return stored_suggestion(row, model_version)
+    runs = PredictionRun.objects.of_cases().filter(
+        image__case=case, image__withdrawn_at__isnull=True, model_version=model_version
     )
-    return pooled_suggestion(model_version, list(runs))
+    return pooled_suggestion(model_version, list(runs.values("state", "probabilities", "abstained")))
+
+
+def stored_suggestion(row: CasePrediction, model_version: ModelVersion) -> Suggestion | None:
+    """None where no image was given a class, and where cells are counted: a differential suggests no class."""
+    if not row.label or row.probabilities is None:
+        return None
+    probabilities = class_probabilities(model_version, row.probabilities, row.intervals)
+    return Suggestion(
+        model_version=model_version,
+        label=row.label,
+        probabilities=probabilities,
+        uncertain=_uncertain(model_version, probabilities[0].probability, row.abstained_count, row.answered_count),
+        image_count=row.answered_count,
+        image_total=row.image_count,
+    )
 
 
 def pooled_suggestion(model_version: ModelVersion, runs: Sequence[Mapping[str, Any]]) -> Suggestion | None:
-    if not runs:
+    """The plain mean over the images that were predicted, for as long as no worker has put them together."""
+    answered = [run for run in runs if run["state"] == RunState.SUCCEEDED]
+    if not answered or model_version.input_kind != ImageKind.FIELD:
         return None
     codes = [entry["code"] for entry in model_version.classes]
-    means = {code: sum(run["probabilities"].get(code, 0.0) for run in runs) / len(runs) for code in codes}
+    means = {code: sum(run["probabilities"].get(code, 0.0) for run in answered) / len(answered) for code in codes}
     probabilities = class_probabilities(model_version, means)
-    threshold = model_version.manifest.get("abstention_threshold") or 0.0
-    mostly_abstained = sum(run["abstained"] for run in runs) * 2 > len(runs)
+    abstained = sum(run["abstained"] for run in answered)
     return Suggestion(
         model_version=model_version,
         label=probabilities[0].code,
         probabilities=probabilities,
-        uncertain=mostly_abstained or probabilities[0].probability < threshold,
-        image_count=len(runs),
+        uncertain=_uncertain(model_version, probabilities[0].probability, abstained, len(answered)),
+        image_count=len(answered),
+        image_total=len(runs),
     )
+
+
+def _uncertain(model_version: ModelVersion, confidence: float, abstained: int, answered: int) -> bool:
+    """When the pooled confidence is below the model's own threshold, or when most images were uncertain."""
+    threshold = model_version.manifest.get("abstention_threshold") or 0.0
+    return abstained * 2 > answered or confidence < threshold

@@ -1,17 +1,21 @@
 """What has been read of a case, and who may see its predictions."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db.models import QuerySet
 
 from accounts.models import User
-from diagnosis.models import Case, ModelVersion, PredictionRun, Reading, SmearImage, TimelineEvent
+from diagnosis.models import Case, CasePrediction, ModelVersion, PredictionRun, Reading, SmearImage, TimelineEvent
+from diagnosis.reasons import FLAGS, REASONS
+from diagnosis.selectors.cells import Differential, stored_differential
 from diagnosis.selectors.predictions import (
     Suggestion,
     case_model_version,
+    case_prediction,
     pooled_suggestion,
     run_suggestion,
+    stored_suggestion,
 )
 from diagnosis.states import OPEN_RUN_STATES, READING_STATES, CaseState, ReadingStage, RunState
 
@@ -88,6 +92,15 @@ def findings(model_version: ModelVersion | None) -> list[Finding]:
 
 
 @dataclass(frozen=True)
+class Flag:
+    """Why the model's answer is to be doubted whatever it says: one of diagnosis.reasons.FLAGS."""
+
+    code: str
+    sentence: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class ImageView:
     """One image as its reader may see it: without the prediction until that is revealed."""
 
@@ -96,6 +109,7 @@ class ImageView:
     run_note: str
     run: PredictionRun | None
     suggestion: Suggestion | None
+    flags: tuple[Flag, ...]
     reading: Reading | None
     reading_title: str
 
@@ -112,6 +126,8 @@ class CaseReading:
     own_read: Reading | None
     own_read_title: str
     suggestion: Suggestion | None
+    differential: Differential | None
+    flags: tuple[Flag, ...]
     conclusion: Reading | None
     conclusion_title: str
     blockers: list[str]
@@ -131,7 +147,8 @@ class CaseReading:
 
 
 def case_reading(case: Case, user: User) -> CaseReading:
-    """Four queries, however many images: the model, the images, their runs, and what was read."""
+    """Five queries, however many images: the model, the images, their runs, what was read, and, once that may be
+    seen, what the predictions say together."""
     model_version = case_model_version(case)
     readings = readings_of(case) if user.has_perm(READ_CASES) else []
     revealed = predictions_revealed(case, user, readings)
@@ -144,11 +161,7 @@ def case_reading(case: Case, user: User) -> CaseReading:
     mine = own_read(case, user, readings)
     final = conclusion(case, readings)
     shown = final if revealed else None  # it may say whether it agrees with the suggestion
-    results = [
-        {"probabilities": view.run.probabilities, "abstained": view.run.abstained}
-        for view in images
-        if view.run is not None and view.run.state == RunState.SUCCEEDED
-    ]
+    row = case_prediction(case, model_version) if revealed and model_version else None
     return CaseReading(
         case=case,
         model_version=model_version,
@@ -157,7 +170,9 @@ def case_reading(case: Case, user: User) -> CaseReading:
         revealed=revealed,
         own_read=mine,
         own_read_title=titles.get(mine.finding, mine.finding) if mine else "",
-        suggestion=pooled_suggestion(model_version, results) if model_version else None,
+        suggestion=_case_suggestion(row, images, model_version) if revealed and model_version else None,
+        differential=stored_differential(row, model_version) if row and model_version else None,
+        flags=_flags_together(images),
         conclusion=shown,
         conclusion_title=titles.get(shown.finding, shown.finding) if shown else "",
         blockers=sign_blockers(case, user, images=images, final=final),
@@ -166,10 +181,20 @@ def case_reading(case: Case, user: User) -> CaseReading:
     )
 
 
+def _case_suggestion(
+    row: CasePrediction | None, images: list[ImageView], model_version: ModelVersion
+) -> Suggestion | None:
+    if row is not None:
+        return stored_suggestion(row, model_version)
+    runs = [view.run for view in images if view.run is not None]
+    said = [{"state": run.state, "probabilities": run.probabilities, "abstained": run.abstained} for run in runs]
+    return pooled_suggestion(model_version, said)
+
+
 def _runs_of(case: Case) -> QuerySet[PredictionRun]:
     """Of the images that are in the case now, by whichever model."""
     runs = PredictionRun.objects.of_cases().filter(image__case=case, image__withdrawn_at__isnull=True)
-    return runs.exclude(state=RunState.CANCELLED)
+    return runs.exclude(state=RunState.CANCELLED).defer("cells")
 
 
 def _image_views(
@@ -194,6 +219,7 @@ def _image_views(
                 run_note=_run_note(run, model_version),
                 run=run if revealed else None,
                 suggestion=run_suggestion(run, model_version) if revealed and run and model_version else None,
+                flags=flags_of(run, model_version) if revealed and run else (),
                 reading=reading,
                 reading_title=titles.get(reading.finding, reading.finding) if reading else "",
             )
@@ -218,14 +244,25 @@ def _run_note(run: PredictionRun | None, model_version: ModelVersion | None) -> 
         return "The prediction failed. Read this image without it."
     if run.state == RunState.REFUSED:
         words = reason_words(model_version, run.reasons)
-        return "The model refused this image" + (f": {'; '.join(words)}." if words else ".")
+        return " ".join(["The model refused this image.", *words])
     return ""
 
 
 def reason_words(model_version: ModelVersion | None, codes: list[str]) -> list[str]:
-    """Reason codes of a model in words, from its manifest where that has them."""
-    known = (model_version.manifest.get("reasons") or {}) if model_version else {}
-    return [known.get(code, code.replace("_", " ")) for code in codes]
+    """Reason codes of a model as sentences, from its manifest where that has them."""
+    known = REASONS | ((model_version.manifest.get("reasons") or {}) if model_version else {})
+    return [known.get(code, code.replace("_", " ").capitalize() + ".") for code in codes]
+
+
+def flags_of(run: PredictionRun, model_version: ModelVersion | None) -> tuple[Flag, ...]:
+    codes = [code for code in run.reasons if code in FLAGS]
+    return tuple(map(Flag, codes, reason_words(model_version, codes)))
+
+
+def _flags_together(images: list[ImageView]) -> tuple[Flag, ...]:
+    """Each flag of the case once, with the number of images that have it."""
+    each = [flag for view in images for flag in view.flags]
+    return tuple(replace(flag, count=each.count(flag)) for flag in dict.fromkeys(each))
 
 
 def second_read_request(case: Case) -> TimelineEvent | None:

@@ -10,14 +10,17 @@ from django.db.models.functions import Now
 
 from accounts.models import Site, User
 from diagnosis.errors import ServiceError, StateConflict
-from diagnosis.models import Case, Patient, PredictionRun
-from diagnosis.selectors.predictions import case_suggestion
+from diagnosis.models import CameraPreset, Case, Patient, PredictionRun
+from diagnosis.selectors.predictions import case_prediction, case_suggestion
+from diagnosis.services.case_predictions import Pool, case_predictions_forget, case_predictions_store
+from diagnosis.services.images import images_rescale
 from diagnosis.services.predictions import runs_cancel, runs_nudge, runs_queue
 from diagnosis.services.timeline import timeline_add
 from diagnosis.states import (
     CASE_MOVES,
     EDITABLE_STATES,
     OPEN_RUN_STATES,
+    WORKLIST_STATES,
     CaseState,
     ImageKind,
     Objective,
@@ -126,6 +129,7 @@ def case_create(
     specimen: Specimen | str = Specimen.PERIPHERAL_BLOOD,
     stain: Stain | str = Stain.WRIGHT_GIEMSA,
     objective: Objective | str = Objective.X100,
+    camera: CameraPreset | None = None,
     image_kind: ImageKind | str = ImageKind.FIELD,
     priority: Priority | int = Priority.ROUTINE,
     clinical_note: str = "",
@@ -142,6 +146,7 @@ def case_create(
                 specimen=specimen,
                 stain=stain,
                 objective=objective,
+                camera=camera,
                 image_kind=image_kind,
                 priority=priority,
                 clinical_note=clinical_note,
@@ -173,6 +178,8 @@ def case_update(*, case: Case, actor: User, **values: Any) -> Case:
         if "case_accession_once_per_site" not in str(error):
             raise
         raise ServiceError(ACCESSION_TAKEN, field="accession_number") from error
+    if "camera" in changed:
+        images_rescale(case=case, actor=actor)
     timeline_add(
         case=case,
         kind=TimelineKind.EDITED,
@@ -204,22 +211,30 @@ def case_submit(*, case: Case, actor: User) -> bool:
             triage=Triage.NONE,
             returned_reason="",
         )
+        case_predictions_forget(case=case)
         runs_queue(case=case, images=images)
     case_advance(case=case)
     return runs_nudge()
 
 
-def case_advance(*, case: Case) -> bool:
-    """Move a submitted case on to its reader once every run of it is at an end, whatever the end was.
+def case_advance(*, case: Case, pool: Pool | None = None) -> bool:
+    """Once every run of a case is at an end, whatever the end was: put its predictions together, with the worker's
+    `pool`, and move it on to its reader. Returns whether it moved.
 
-    The row lock makes two workers that finish the last two runs at once take turns, so the later one sees both.
+    A run that is tried again ends when the case has moved on already: then its predictions are put together anew. What
+    was signed stays as it was seen. The row lock makes two workers that finish the last two runs at once take turns,
+    so the later one sees both.
     """
     with transaction.atomic():
         case = Case.objects.select_for_update().get(pk=case.pk)
-        if case.state != CaseState.SUBMITTED:
+        if case.state not in (CaseState.SUBMITTED, *WORKLIST_STATES):
             return False
         runs = PredictionRun.objects.of_cases().filter(image__case=case, image__withdrawn_at__isnull=True)
         if runs.filter(state__in=OPEN_RUN_STATES).exists():
+            return False
+        if pool is not None:
+            case_predictions_store(case=case, pooled=pool(case))
+        if case.state != CaseState.SUBMITTED:
             return False
         case_move(
             case=case,
@@ -232,11 +247,26 @@ def case_advance(*, case: Case) -> bool:
     return True
 
 
+# Healthy marrow has fewer than one blast in twenty cells, healthy blood none.
+CRITICAL_SHARE = 0.05
+
+
 def _triage(case: Case) -> Triage:
     suggestion = case_suggestion(case)
-    if suggestion is None or suggestion.uncertain:
+    if suggestion is None:
+        return _triage_by_cells(case)
+    if suggestion.uncertain:
         return Triage.UNCERTAIN
     return Triage.CRITICAL if suggestion.malignant else Triage.NONE
+
+
+def _triage_by_cells(case: Case) -> Triage:
+    """Critical when malignant cells are surely too many; uncertain when they may be, or when nothing was counted."""
+    row = case_prediction(case)
+    malignant = (row.differential or {}).get("malignant") if row else None
+    if malignant is None or malignant["share"]["high"] <= CRITICAL_SHARE:
+        return Triage.NONE if row and (row.differential or {}).get("cells") else Triage.UNCERTAIN
+    return Triage.CRITICAL if malignant["share"]["low"] > CRITICAL_SHARE else Triage.UNCERTAIN
 
 
 def _runs_in_words(case: Case) -> str:

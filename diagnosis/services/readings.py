@@ -33,7 +33,7 @@ def own_read_enter(*, case: Case, actor: User, finding: str, comment: str = "") 
     _check_finding(case_model_version(case), finding)
     if own_read(case, actor) is not None:
         raise StateConflict("Your own read of this case is entered already.")
-    if predictions_revealed(case, actor):
+    if predictions_revealed(case, actor, readings=()):  # there is none, as was just looked up
         raise StateConflict("The prediction has been in view already, so this would not be an own read.")
     reading = Reading.objects.create(
         case=case,

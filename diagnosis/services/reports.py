@@ -178,10 +178,14 @@ def report_content(reading: CaseReading, actor: User) -> dict[str, Any]:
             "title": suggestion.title,
             "percent": suggestion.percent,
             "uncertain": suggestion.uncertain,
+            "interval": suggestion.interval,
             "image_count": suggestion.image_count,
+            "image_total": suggestion.image_total,
         }
         if suggestion
         else None,
+        "cells": cells_content(reading),
+        "flags": [f"{flag.sentence} ({flag.count} of {len(reading.images)} images)" for flag in reading.flags],
         "images": [
             {
                 "position": view.image.position,
@@ -196,4 +200,25 @@ def report_content(reading: CaseReading, actor: User) -> dict[str, Any]:
             for view in reading.images_in_order
         ],
         "notice": RESEARCH_USE,
+    }
+
+
+def cells_content(reading: CaseReading) -> dict[str, Any] | None:
+    """The differential count of the model, as the report keeps it."""
+    counted, version = reading.differential, reading.model_version
+    if counted is None or version is None:
+        return None
+    return {
+        "model": str(version),
+        "weights_sha256": version.weights_sha256,
+        "counted": counted.cells,
+        "groups": [
+            {"titles": list(group.titles), "count": group.count, "percent": group.percent, "interval": group.interval}
+            for group in counted.groups
+        ],
+        "classes": [
+            {"title": line.title, "count": line.count, "percent": line.percent, "interval": line.interval}
+            for line in counted.lines
+        ],
+        "beside": [{"title": line.title, "count": line.count} for line in counted.beside],
     }

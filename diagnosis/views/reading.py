@@ -4,8 +4,9 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -16,8 +17,9 @@ from diagnosis.forms import FindingForm, ReasonForm, SignForm, WorklistFilterFor
 from diagnosis.models import Case
 from diagnosis.permissions import READ, case_or_404, image_or_404, requires
 from diagnosis.selectors.cases import prior_cases, readable_next, tat_target, worklist, worklist_counts
+from diagnosis.selectors.cells import image_cells
 from diagnosis.selectors.predictions import case_model_version
-from diagnosis.selectors.readings import case_reading, findings, second_read_request
+from diagnosis.selectors.readings import case_reading, findings, predictions_revealed, second_read_request
 from diagnosis.services.cases import (
     case_ask_second_read,
     case_claim,
@@ -108,8 +110,7 @@ def _panel(request: SignedInRequest, case: Case, error: str = "") -> HttpRespons
         if error:
             messages.error(request, error)
         return redirect("diagnosis:reading_station", case.pk)
-    case.refresh_from_db()
-    context = station_context(request, case) | {"error": error}
+    context = station_context(request, case_or_404(request.user, case.pk)) | {"error": error}
     return render(request, "diagnosis/reading/_panel.html", context, status=422 if error else 200)
 
 
@@ -149,6 +150,17 @@ def image_reading(request: SignedInRequest, case_id: UUID, image_id: UUID) -> Ht
     except ServiceError as error:
         return _panel(request, case, error.message)
     return _panel(request, case)
+
+
+@requires(READ)
+@require_GET
+def cells(request: SignedInRequest, case_id: UUID, image_id: UUID) -> JsonResponse:
+    """Where the model found cells in an image: part of its prediction, so not before that may be seen."""
+    image = image_or_404(request.user, case_id, image_id)
+    case = case_or_404(request.user, case_id)
+    if not predictions_revealed(case, request.user):
+        raise PermissionDenied
+    return JsonResponse({"cells": image_cells(image, case_model_version(case))})
 
 
 @requires(READ)

@@ -13,7 +13,11 @@ from tests.factories import ModelVersionFactory
 @pytest.fixture
 def drawing() -> dict[str, Any]:
     version = ModelVersionFactory.build()
-    run = {"probabilities": {"Benign": 0.02, "Early": 0.7, "Pre": 0.2, "Pro": 0.08}, "abstained": False}
+    run = {
+        "state": "succeeded",
+        "probabilities": {"Benign": 0.02, "Early": 0.7, "Pre": 0.2, "Pro": 0.08},
+        "abstained": False,
+    }
     suggestion = pooled_suggestion(version, [run])
     assert suggestion is not None
     return json.loads(suggestion_figure(suggestion))

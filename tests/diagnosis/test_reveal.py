@@ -8,16 +8,19 @@ class nor a number nor the order of the images.
 import re
 
 import pytest
+from django.db import transaction
 from django.test import Client
 
 from accounts.models import Site, User
 from diagnosis.models import Case, ModelVersion, PredictionRun
 from diagnosis.selectors.readings import case_reading
+from diagnosis.services.case_predictions import case_predictions_store
 from diagnosis.services.cases import case_advance, case_ask_second_read, case_claim
 from diagnosis.services.readings import case_conclude, image_read, own_read_enter
 from diagnosis.states import Triage
 from tests.conftest import SignedIn
-from tests.factories import CLASSES, draft_case, end_run, submitted_case
+from tests.factories import CELL_CLASSES, CLASSES, cells, draft_case, end_run, submitted_case
+from worker.pooling import case_pool
 
 pytestmark = pytest.mark.django_db
 
@@ -39,9 +42,10 @@ FOR_TECHNICIAN = ["case page", "status", "search", "technician's list"]
 def predicted(technician: User, model_version: ModelVersion) -> Case:
     """Three images whose order by class is not their order of upload."""
     case = submitted_case(technician, images=3)
+    ModelVersion.objects.update(manifest=model_version.manifest | {"cell_classes": CELL_CLASSES})
     for run, label in zip(runs_of(case), ("Pro", "Benign", "Early"), strict=True):
-        end_run(run, label, 0.83)
-    case_advance(case=case)
+        end_run(run, label, 0.83, cells=cells("lymphocyte"))
+    case_advance(case=case, pool=case_pool)
     case.refresh_from_db()
     return case
 
@@ -62,9 +66,12 @@ def predict_otherwise(case: Case) -> None:
             label=label,
             confidence=0.41,
             abstained=True,
-            reasons=["below_threshold"],
+            reasons=["below_threshold", "unlike_training", "wrong_scale"],
             probabilities=dict.fromkeys(CLASSES, 0.19) | {label: 0.41},
+            cells=cells("blast", "smudge_cell"),
         )
+    with transaction.atomic():
+        case_predictions_store(case=case, pooled=case_pool(case))
     Case.objects.filter(pk=case.pk).update(triage=Triage.UNCERTAIN)
 
 
@@ -145,6 +152,30 @@ def test_the_figure_comes_with_the_reveal(being_read: Case, haematologist: User)
     assert browser.get(url).context["figure_json"] == ""
     answer = browser.post(f"{url}own/", {"finding": "Pre"}, headers={"HX-Request": "true"})
     assert '"type":"bar"' in answer.context["figure_json"]
+
+
+def test_cells_interval_and_flags_come_with_the_reveal(being_read: Case, haematologist: User) -> None:
+    browser = SignedIn(haematologist)
+    predict_otherwise(being_read)
+    url = f"/cases/{being_read.pk}/read/"
+    later = ("Cells found", "data-cells-toggle", "Smudge cell", "95 % interval", "Unlike the pictures", "chip-flag")
+    before = browser.get(url).content.decode()
+    assert [words for words in later if words in before] == []
+    own_read_enter(case=being_read, actor=haematologist, finding="Pre")
+    after = browser.get(url).content.decode()
+    assert [words for words in later if words not in after] == []
+
+
+def test_where_the_cells_are_is_not_answered_before_the_own_read(
+    being_read: Case, haematologist: User, second_haematologist: User, technician: User
+) -> None:
+    image = being_read.images.get(position=1)
+    url = f"/cases/{being_read.pk}/read/images/{image.pk}/cells/"
+    assert SignedIn(haematologist).get(url).status_code == 403
+    own_read_enter(case=being_read, actor=haematologist, finding="Pre")
+    assert [SignedIn(user).get(url).status_code for user in (second_haematologist, technician)] == [403, 403]
+    (cell,) = SignedIn(haematologist).get(url).json()["cells"]
+    assert cell == {"box": [2.0, 4.0, 10.0, 10.0], "title": "Lymphocyte, 93 %", "mark": "L", "colour": "#0072B2"}
 
 
 def test_the_second_reader_is_told_nothing(being_read: Case, haematologist: User, second_haematologist: User) -> None:

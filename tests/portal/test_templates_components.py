@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from django.test import RequestFactory
 from django.utils import timezone
 
+from diagnosis.reasons import FLAGS
 from diagnosis.states import CASE_PRIORITIES, CaseState, Priority, ReportStatus, RunState
 from tests.portal.page_html import Element, parse
 
@@ -54,6 +55,16 @@ class TestStatusChip:
         uncertain, refused = (part("status_chip", state=state) for state in ("uncertain", "refused"))
         assert uncertain.one("span").classes != refused.one("span").classes
         assert icon(uncertain) != icon(refused)
+
+    @pytest.mark.parametrize("flag", FLAGS)
+    def test_a_flag_looks_like_neither(self, flag: str) -> None:
+        chip = part("status_chip", state=flag)
+        assert chip.text
+        assert "_" not in chip.text
+        for other in ("uncertain", "refused", *(set(FLAGS) - {flag})):
+            assert icon(chip) != icon(part("status_chip", state=other))
+        for other in ("uncertain", "refused"):
+            assert chip.one("span").classes != part("status_chip", state=other).one("span").classes
 
     def test_a_label_is_text(self) -> None:
         assert part("status_chip", state="draft", label="<b>x</b>").text == "<b>x</b>"

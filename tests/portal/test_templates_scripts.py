@@ -10,18 +10,21 @@ from django.test import Client
 from playwright.sync_api import Browser, Page, Route, expect
 
 from accounts.models import User
-from diagnosis.models import Case, ModelVersion, PredictionRun, Reading
+from diagnosis.models import Case, ModelVersion, PredictionRun, Reading, SmearImage
 from diagnosis.services.cases import case_advance, case_claim
 from diagnosis.services.readings import images_agree_all, own_read_enter
 from tests.factories import (
+    CELL_CLASSES,
     PatientFactory,
     case_in_review,
+    cells,
     draft_case,
     end_run,
     predicted_case,
     smear_jpeg,
     submitted_case,
 )
+from worker.pooling import case_pool
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 
@@ -389,6 +392,60 @@ class TestReadingStation:
         expect(scale).not_to_have_text("100 %")
         page.keyboard.press("0")
         expect(scale).to_have_text(fitted)
+
+    def test_cells_are_shown_where_they_are_and_follow_the_image(
+        self, as_user: Open, revealed_case: Case, haematologist: User
+    ) -> None:
+        ModelVersion.objects.update(manifest=ModelVersion.objects.get().manifest | {"cell_classes": CELL_CLASSES})
+        PredictionRun.objects.update(cells=cells("blast", "basophil"))
+        case_advance(case=revealed_case, pool=case_pool)
+        page = as_user(haematologist)
+        page.goto(f"/cases/{revealed_case.pk}/read/")
+        expect(page.get_by_role("heading", name="Cells found")).to_be_visible()
+        boxes, toggle = page.locator(".viewer-cells .box"), page.get_by_role("button", name="Cells")
+        expect(boxes).to_have_count(0)
+        page.keyboard.press("c")
+        expect(toggle).to_have_attribute("aria-pressed", "true")
+        expect(boxes).to_have_count(2)
+        assert page.locator(".viewer-cells title").all_text_contents() == ["Blast, 93 %", "Basophil, 93 %"]
+        assert page.locator(".viewer-cells text").all_text_contents() == ["B", "Ba"]
+        for key in ("", "z", "+", "0"):
+            if key:
+                page.keyboard.press(key)
+                page.wait_for_timeout(150)
+            self.lies_on_its_cell(page)
+        page.keyboard.press("2")  # the panel comes anew, the cells stay
+        expect(page.locator("[data-film][data-finding='Early']")).to_have_count(1)
+        expect(page.get_by_role("button", name="Cells")).to_have_attribute("aria-pressed", "true")
+        page.keyboard.press("c")
+        expect(boxes).to_have_count(0)
+
+    @staticmethod
+    def lies_on_its_cell(page: Page) -> None:
+        """The box at (2, 4) of 10 × 10 pixels in an image of 160 × 160 that fits into its element."""
+        image = page.locator("[data-viewer-image]").bounding_box()
+        box = page.locator(".viewer-cells .box").first.bounding_box()
+        assert image
+        assert box
+        scale = min(image["width"], image["height"]) / 160
+        left = image["x"] + (image["width"] - 160 * scale) / 2
+        top = image["y"] + (image["height"] - 160 * scale) / 2
+        expected = {"x": left + 2 * scale, "y": top + 4 * scale, "width": 10 * scale, "height": 10 * scale}
+        for side, value in expected.items():
+            assert box[side] == pytest.approx(value, abs=2.5), side
+
+    def test_a_scale_bar_is_a_round_length_where_the_scale_is_known(
+        self, as_user: Open, revealed_case: Case, haematologist: User
+    ) -> None:
+        SmearImage.objects.filter(position=1).update(microns_per_pixel=0.5)
+        page = as_user(haematologist)
+        page.goto(f"/cases/{revealed_case.pk}/read/")
+        expect(page.locator("[data-viewer-name]")).to_contain_text("0.5 µm per pixel")
+        page.keyboard.press("z")
+        expect(page.locator("[data-scale-bar] text")).to_have_text("50 µm")
+        assert page.locator("[data-scale-bar] path").last.get_attribute("d") == "M92 24H192"
+        page.keyboard.press("j")
+        expect(page.locator("[data-scale-bar]")).to_be_hidden()
 
     def test_what_is_folded_away_stays_away(self, as_user: Open, revealed_case: Case, haematologist: User) -> None:
         manifest = ModelVersion.objects.get().manifest | {"caveats": ["Flow cytometry decides the stage."]}

@@ -24,7 +24,8 @@ TEXT_ON = [
     ("needs", "canvas"),
     ("done", "canvas"),
     ("problem", "canvas"),
-    *((tone, f"{tone}-soft") for tone in ("waiting", "running", "needs", "done", "problem", "quiet")),
+    ("flag", "canvas"),
+    *((tone, f"{tone}-soft") for tone in ("waiting", "running", "needs", "done", "problem", "quiet", "flag")),
 ]
 EDGE_ON = [("line", "canvas"), ("focus", "canvas"), ("accent", "track")]
 

@@ -48,6 +48,7 @@ diagnosis:take_over          in/in     403/403    404/404   405/->    405/404   
 diagnosis:reading_station    in/in     403/403    404/404   200/405   404/405    403/403
 diagnosis:own_read           in/in     403/403    404/404   405/->    405/404    403/403
 diagnosis:image_reading      in/in     403/403    404/404   405/->    405/404    403/403
+diagnosis:image_cells        in/in     403/403    404/404   403/405   404/405    403/403
 diagnosis:agree_all          in/in     403/403    404/404   405/->    405/404    403/403
 diagnosis:conclude           in/in     403/403    404/404   405/->    405/404    403/403
 diagnosis:case_return        in/in     403/403    404/404   405/->    405/404    403/403
@@ -85,11 +86,13 @@ admin:*_delete                       ->/->     ->/->    403/403  403/403   403/4
 admin:auth_user_password_change      ->/->     ->/->    200/200  404/404   200/200  200/200
 admin:accounts_user_add              ->/->     ->/->    200/200  200/200   200/200  200/200
 admin:accounts_site_add              ->/->     ->/->    403/403  403/403   200/200  200/200
+admin:diagnosis_camerapreset_add     ->/->     ->/->    200/200  200/200   200/200  200/200
 admin:*_add                          ->/->     ->/->    403/403  403/403   403/403  403/403
 admin:*_changelist                   ->/->     ->/->    200/200  200/200   200/200  200/200
 admin:diagnosis_modelversion_history ->/->     ->/->    200/200  200/200   200/200  200/200
 admin:*_history                      ->/->     ->/->    200/200  ->/->     200/200  200/200
 admin:accounts_*_change              ->/->     ->/->    200/200  ->/->     200/200  200/200
+admin:diagnosis_camerapreset_change  ->/->     ->/->    200/200  ->/->     200/200  200/200
 admin:diagnosis_modelversion_change  ->/->     ->/->    200/403  200/403   200/403  200/403
 admin:diagnosis_*_change             ->/->     ->/->    200/403  ->/403    200/403  200/403
 admin/*/<path:object_id>/            ->/->     ->/->    ->/->    ->/->     ->/->    ->/->

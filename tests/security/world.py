@@ -14,7 +14,15 @@ from diagnosis.models import Case, PredictionRun
 from diagnosis.services.predictions import model_evaluation_store
 from diagnosis.services.timeline import access_record
 from diagnosis.states import AccessedKind
-from tests.factories import ModelVersionFactory, SiteFactory, case_in_review, draft_case, make_user, signed_case
+from tests.factories import (
+    CameraPresetFactory,
+    ModelVersionFactory,
+    SiteFactory,
+    case_in_review,
+    draft_case,
+    make_user,
+    signed_case,
+)
 
 # The case that each route is tried on, where it is not the one in review.
 DRAFT_ROUTES = ("case_edit", "case_submit", "case_cancel", "image_upload", "image_remove")
@@ -47,6 +55,7 @@ class World:
         assert reader
         self.in_review = case_in_review(technician, reader, images=1)
         self.draft = draft_case(technician, images=1)
+        self.camera = CameraPresetFactory(site=self.site)
         self.signed = signed_case(technician, reader, images=1)
         access_record(user=reader, case=self.signed, what=AccessedKind.CASE, object_id=self.signed.pk)
         self.client = Client()
@@ -75,6 +84,7 @@ class World:
         of_model = {
             "site": self.site.pk,
             "user": getattr(self.people["technician"], "pk", None),
+            "camerapreset": self.camera.pk,
             "modelversion": self.model_version.pk,
             "predictionrun": PredictionRun.objects.get(image__case=case).pk if "predictionrun" in route_name else None,
             "timelineevent": self.signed.timeline.values_list("pk", flat=True)[0],

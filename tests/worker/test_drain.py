@@ -109,10 +109,10 @@ def test_a_batch_the_model_fails_on_is_tried_again_one_by_one(
         deadly = decode(stored.read())
     whole = Predictor.predict
 
-    def predict(self: Predictor, images: list[np.ndarray], batch: int = 16) -> list:
+    def predict(self: Predictor, images: list[np.ndarray], batch: int = 16, **scales: object) -> list:
         if any(np.array_equal(image, deadly) for image in images):
             raise RuntimeError("illegal instruction")
-        return whole(self, images, batch)
+        return whole(self, images, batch, **scales)
 
     monkeypatch.setattr(Predictor, "predict", predict)
     work_off()
@@ -130,11 +130,11 @@ def test_a_batch_the_device_has_no_memory_for_is_done_in_portions(
     whole = Predictor.predict
     portions = []
 
-    def predict(self: Predictor, images: list[np.ndarray], batch: int = 16) -> list:
+    def predict(self: Predictor, images: list[np.ndarray], batch: int = 16, **scales: object) -> list:
         portions.append(len(images))
         if batch > 2:
             raise torch.OutOfMemoryError("of 4 GiB")
-        return whole(self, images, batch)
+        return whole(self, images, batch, **scales)
 
     monkeypatch.setattr(Predictor, "predict", predict)
     work_off()

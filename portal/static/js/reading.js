@@ -17,7 +17,14 @@ function select(id, { scroll = true } = {}) {
   if (scroll) chosen.scrollIntoView({ block: "nearest", inline: "nearest" });
   document.getElementById("image-more")?.removeAttribute("open");
   document.dispatchEvent(
-    new CustomEvent("leukoscope:image", { detail: { src: chosen.dataset.src, name: chosen.dataset.name } }),
+    new CustomEvent("leukoscope:image", {
+      detail: {
+        src: chosen.dataset.src,
+        name: chosen.dataset.name,
+        cells: () => film()?.dataset.cells,
+        micronsPerPixel: Number(chosen.dataset.scale) || null,
+      },
+    }),
   );
 }
 

@@ -1,12 +1,17 @@
-/* The smear viewer: fit, natural size, zoom at the pointer, pan. Scale is told in image pixels per screen pixel. */
+/* The smear viewer: fit, natural size, zoom at the pointer, pan. Scale is told in image pixels per screen pixel. What
+   is drawn over the image hears of every change as leukoscope:view. */
 const viewer = document.querySelector("[data-viewer]");
 const stage = viewer.querySelector("[data-viewer-stage]");
 const image = viewer.querySelector("[data-viewer-image]");
 const scaleText = viewer.querySelector("[data-viewer-scale]");
 const most = 16;
 let asked = "";
+let shown = {};
 
-const panzoom = globalThis.Panzoom(image, { maxScale: 64, minScale: 0.2, step: 0.25, cursor: "grab", animate: false });
+/* On the stage, so that the image can be taken hold of through what is drawn over it. */
+const panzoom = globalThis.Panzoom(image, {
+  maxScale: 64, minScale: 0.2, step: 0.25, cursor: "grab", animate: false, canvas: true,
+});
 
 /* Image pixels to screen pixels when the whole field is in the window. */
 function fitScale() {
@@ -18,7 +23,14 @@ function tell() {
   const natural = panzoom.getScale() * fitScale();
   scaleText.textContent = `${Math.round(natural * 100)} %`;
   image.classList.toggle("is-pixels", natural >= 8);
+  const { x, y } = panzoom.getPan();
+  const scale = panzoom.getScale();
+  const left = stage.clientWidth / 2 + scale * x - (natural * image.naturalWidth) / 2;
+  const top = stage.clientHeight / 2 + scale * y - (natural * image.naturalHeight) / 2;
+  document.dispatchEvent(new CustomEvent("leukoscope:view", { detail: { ...shown, scale: natural, left, top } }));
 }
+
+const scaleWords = (micronsPerPixel) => (micronsPerPixel ? [`${Number(micronsPerPixel.toPrecision(3))} µm per pixel`] : []);
 
 function limit() {
   panzoom.setOptions({ maxScale: Math.max(1, most / fitScale()), minScale: Math.min(1, 0.5 / fitScale(), 0.5) });
@@ -34,7 +46,7 @@ function natural() {
   tell();
 }
 
-async function show({ src, name }) {
+async function show({ src, name, cells, micronsPerPixel }) {
   asked = src;
   const next = new Image();
   next.src = src;
@@ -48,9 +60,10 @@ async function show({ src, name }) {
     viewer.removeAttribute("aria-busy");
   }
   if (asked !== src) return;
+  shown = { cells, micronsPerPixel };
   image.src = src;
   image.alt = `Smear image ${name}`;
-  viewer.querySelector("[data-viewer-name]").textContent = `${name} · ${next.naturalWidth} × ${next.naturalHeight} px`;
+  viewer.querySelector("[data-viewer-name]").textContent = [name, `${next.naturalWidth} × ${next.naturalHeight} px`, ...scaleWords(micronsPerPixel)].join(" · ");
   await image.decode().catch(() => {});
   limit();
   fit();
@@ -74,7 +87,7 @@ viewer.addEventListener("click", (event) => {
   tell();
 });
 
-image.addEventListener("panzoomchange", tell);
+image.addEventListener("panzoomchange", () => tell());
 new ResizeObserver(() => { limit(); tell(); }).observe(stage);
 document.addEventListener("leukoscope:image", (event) => show(event.detail));
 document.dispatchEvent(new CustomEvent("leukoscope:viewer-ready"));
