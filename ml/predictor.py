@@ -141,7 +141,7 @@ class Predictor:
         one the model was trained at; an unknown one is guessed, and refused when it seems far off.
         A picture's answer does not depend on what else is in the call, beyond rounding (< 0.01).
         """
-        scales = list(microns_per_pixel) if microns_per_pixel is not None else [None] * len(images)
+        scales: Sequence[float | None] = [None] * len(images) if microns_per_pixel is None else microns_per_pixel
         refusals = [self.objections(image, known) for image, known in zip(images, scales, strict=True)]
         usable = [index for index, found in enumerate(refusals) if not found]
         rows, distances = self.pooled([self.views(images[index], scales[index]) for index in usable], batch)
