@@ -1,10 +1,12 @@
 """A shadow version against the one that serves: the same counts as NumPy, SciPy's p, and checks that can say no."""
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from scipy import stats
 
 from accounts.models import User
@@ -20,21 +22,37 @@ from diagnosis.states import ModelStatus, Priority
 from tests.conftest import SignedIn
 from tests.diagnosis.dashboards.archive import CODES, Archive
 from tests.diagnosis.dashboards.reports import report
-from tests.factories import ModelVersionFactory, end_run
+from tests.factories import ModelVersionFactory
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def shadow(archive: Archive) -> ModelVersion:
-    """Has looked at every image of the archive: says Pro to each fifth, else what the serving version said."""
-    version = ModelVersionFactory(task=archive.version.task, status=ModelStatus.SHADOW)
-    served = PredictionRun.objects.filter(model_version=archive.version).order_by("pk")
-    for number, run in enumerate(served):
-        own = PredictionRun.objects.create(image=run.image, model_version=version, priority=Priority.BACKFILL)
-        end_run(own, label="Pro" if number % 5 == 0 else run.label or "Early")
+def looked_too(version: ModelVersion, archive: Archive, say: Callable[[int, str], str]) -> ModelVersion:
+    """This version has looked at every image the archive's version succeeded with, and said something of each."""
+    served = PredictionRun.objects.filter(model_version=archive.version, state="succeeded").order_by("pk")
+    labels = [(run, say(number, run.label)) for number, run in enumerate(served)]
+    PredictionRun.objects.bulk_create(
+        PredictionRun(
+            image_id=run.image_id,
+            model_version=version,
+            priority=Priority.BACKFILL,
+            state="succeeded",
+            finished_at=timezone.now(),
+            label=label,
+            confidence=0.9,
+            probabilities={label: 0.9},
+        )
+        for run, label in labels
+    )
     summaries_refresh()
     return version
+
+
+@pytest.fixture
+def shadow(archive: Archive) -> ModelVersion:
+    """Says Pro to each fifth image, else what the serving version said."""
+    version = ModelVersionFactory(task=archive.version.task, status=ModelStatus.SHADOW)
+    return looked_too(version, archive, lambda number, label: "Pro" if number % 5 == 0 else label)
 
 
 def compared(version: ModelVersion, scope: Scope) -> dict:
@@ -111,12 +129,7 @@ def test_a_version_that_is_worse_is_told_so(
 def test_a_version_as_good_passes_every_check(archive: Archive, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diagnosis.dashboards.promotion.LEAST_COMPARED", 30)
     twin = ModelVersionFactory(task=archive.version.task, status=ModelStatus.SHADOW)
-    for run in PredictionRun.objects.filter(model_version=archive.version, state="succeeded"):
-        end_run(
-            PredictionRun.objects.create(image=run.image, model_version=twin, priority=Priority.BACKFILL),
-            label=run.label,
-        )
-    summaries_refresh()
+    looked_too(twin, archive, lambda number, label: label)
     for version in (archive.version, twin):
         model_evaluation_store(model_version=version, report=report(), curves=None)
     assert answers(twin, scope) == [True, True, True, True]
