@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ml import config, sources
-from ml.manifest import ClassInfo, FamiliarityInfo, Manifest, Metrics, SecondOpinionInfo, SourceInfo
+from ml.manifest import ClassInfo, FamiliarityInfo, Manifest, Metrics, SecondOpinionInfo, SourceInfo, StepInfo
+from ml.preprocessing import Step
 from ml.splits import Split
 from ml.tasks import Task
 from ml.trial import Trial
@@ -38,6 +39,13 @@ THRESHOLDS = {
 
 class ReleaseError(RuntimeError):
     """The run cannot be released; the message says why."""
+
+
+def step_infos(settings: config.TrainConfig) -> list[StepInfo]:
+    """The steps of training; the network is then shown a square as large as the crops it learned from."""
+    steps = list(settings.steps)
+    steps.insert(-1, Step("centre_crop", parameters={"size": settings.augmentation.crop}))
+    return [StepInfo(name=s.name, version=s.version, enabled=s.enabled, parameters=dict(s.parameters)) for s in steps]
 
 
 def class_infos(task: Task) -> list[ClassInfo]:

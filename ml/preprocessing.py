@@ -46,6 +46,16 @@ def resize(picture: Picture, *, size: int = 224) -> Picture:
     return np.ascontiguousarray(scaled[top : top + size, left : left + size])
 
 
+def centre_crop(picture: Picture, *, size: int) -> Picture:
+    """The middle square of `size` pixels. What a network learned on crops it should be shown as crops: seen whole, its
+    last feature maps average over another share of border (Touvron et al., NeurIPS 2019)."""
+    height, width = picture.shape[:2]
+    if min(height, width) < size:
+        raise PreprocessingError(f"a picture of {width} × {height} pixels has no middle of {size} × {size}")
+    top, left = (height - size) // 2, (width - size) // 2
+    return np.ascontiguousarray(picture[top : top + size, left : left + size])
+
+
 def scale_bar_cover(
     picture: Picture, *, left: float = 176 / 224, top: float = 188 / 224, fill: int = WHITE
 ) -> Picture:
@@ -123,6 +133,7 @@ def normalise(picture: Picture, *, mean: Sequence[float], deviation: Sequence[fl
 
 STEPS: dict[tuple[str, int], Callable[..., np.ndarray]] = {
     ("resize", 1): resize,
+    ("centre_crop", 1): centre_crop,
     ("scale_bar_cover", 1): scale_bar_cover,
     ("background_neutralisation", 1): background_neutralisation,
     ("denoise", 1): denoise,

@@ -52,6 +52,7 @@ from ml.describe import (
     opinion_of,
     protocol_sentence,
     source_infos,
+    step_infos,
 )
 from ml.manifest import (
     ConformalInfo,
@@ -60,7 +61,6 @@ from ml.manifest import (
     ManifestError,
     RefusalInfo,
     SourceInfo,
-    StepInfo,
     WeightsInfo,
 )
 from ml.model import ARCHITECTURE
@@ -126,10 +126,7 @@ class Release:
             "input": self.task.input,
             "architecture": ARCHITECTURE,
             "classes": class_infos(self.task),
-            "preprocessing": [
-                StepInfo(name=s.name, version=s.version, enabled=s.enabled, parameters=dict(s.parameters))
-                for s in self.settings.steps
-            ],
+            "preprocessing": step_infos(self.settings),
             "microns_per_pixel": scale.TALEQANI if self.task.name == "b-all-stage" else None,
             "weights": weights,
             "temperature": 1.0,

@@ -121,15 +121,14 @@ class Average:
 
 
 @torch.no_grad()
-def logits_of(net: nn.Module, pictures: np.ndarray, settings: TrainConfig, crop: int | None = None) -> Tensor:
-    """Logits (N, classes) without augmentation; `crop` takes the centre, else the whole picture is seen."""
+def logits_of(net: nn.Module, pictures: np.ndarray, settings: TrainConfig, crop: int) -> Tensor:
+    """Logits (N, classes) of the middle `crop` pixels, without augmentation."""
     net.eval()
     parts = []
     for start in range(0, len(pictures), 64):
         batch = to_input(pictures[start : start + 64])
-        if crop:
-            top, left = (batch.shape[2] - crop) // 2, (batch.shape[3] - crop) // 2
-            batch = batch[:, :, top : top + crop, left : left + crop]
+        top, left = (batch.shape[2] - crop) // 2, (batch.shape[3] - crop) // 2
+        batch = batch[:, :, top : top + crop, left : left + crop]
         with torch.autocast("cpu", torch.bfloat16):
             parts.append(net(normalised(batch, settings)).float())
     return torch.cat(parts) if parts else torch.zeros(0, 1)
@@ -301,8 +300,7 @@ class Run:
         if len(held) == 0:
             return {}
         self.evaluated.load_state_dict(self.average.state)
-        crop = self.settings.augmentation.crop if self.task.input == "single_cell" else None
-        logits = logits_of(self.evaluated, self.data.pictures[held], self.settings, crop)
+        logits = logits_of(self.evaluated, self.data.pictures[held], self.settings, self.settings.augmentation.crop)
         return score(logits, self.data.labels[held])
 
     def run(self) -> None:

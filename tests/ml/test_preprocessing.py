@@ -135,3 +135,13 @@ def test_steps_do_not_change_their_input() -> None:
 def test_unknown_steps_versions_and_parameters_are_errors(step: Step, sentence: str) -> None:
     with pytest.raises(PreprocessingError, match=sentence):
         preprocessing.apply(reference.draw_smear(8), [step])
+
+
+def test_the_centre_is_cropped_and_a_smaller_picture_is_refused() -> None:
+    picture = np.zeros((112, 120, 3), np.uint8)
+    picture[8, 12] = 200
+    cropped = preprocessing.centre_crop(picture, size=96)
+    assert cropped.shape == (96, 96, 3)
+    assert cropped[0, 0, 0] == 200
+    with pytest.raises(preprocessing.PreprocessingError, match="no middle of 128"):
+        preprocessing.centre_crop(picture, size=128)
