@@ -25,7 +25,7 @@ REASONS: dict[str, str] = {
     "too_dark": "The picture is too dark.",
     "out_of_focus": "The picture is out of focus.",
     "not_a_smear": "The colours are not those of a stained blood or marrow smear.",
-    "unlike_training": "The picture is unlike those the model was trained on.",
+    "unlike_training": "Unlike the pictures the model was trained on.",
     "wrong_scale": "The magnification is not one the model was trained at.",
     "low_confidence": "The model is not certain enough to suggest a class.",
 }

@@ -141,6 +141,10 @@ class CaseReading:
         return sum(suggestion is not None and not suggestion.uncertain for suggestion in unread)
 
     @property
+    def predicted(self) -> bool:
+        return any(view.suggestion for view in self.images)
+
+    @property
     def images_in_order(self) -> list[ImageView]:
         """As they were uploaded, and as the report lists them."""
         return sorted(self.images, key=lambda view: view.image.position)

@@ -89,7 +89,7 @@ LOAD = (
     """
     INSERT INTO diagnosis_predictionrun (id, image_id, model_version_id, site_id, state, priority, attempts, queued_at,
                                          started_at, finished_at, worker, device, backend, label, confidence,
-                                         probabilities, abstained, reasons, error)
+                                         probabilities, abstained, reasons, error, cells)
     SELECT pg_temp.of('run', j), pg_temp.of('image', j), %(version)s, %(site)s, run.state, priority,
            CASE WHEN run.state = 'queued' THEN 0 ELSE 1 END, submitted_at,
            CASE WHEN run.state <> 'queued' THEN submitted_at + wait END,
@@ -98,7 +98,7 @@ LOAD = (
            CASE WHEN run.label <> '' THEN jsonb_build_object(run.label, confidence) END,
            coalesce(confidence < 0.5, false),
            CASE WHEN run.state = 'refused' THEN '["blurred"]'::jsonb ELSE '[]'::jsonb END,
-           CASE WHEN run.state = 'failed' THEN 'The worker stopped.' ELSE '' END
+           CASE WHEN run.state = 'failed' THEN 'The worker stopped.' ELSE '' END, '[]'::jsonb
     FROM (SELECT *, 3 * i + k AS j FROM plan CROSS JOIN generate_series(1, 3) AS k) planned
     CROSS JOIN LATERAL (
         SELECT CASE WHEN planned.state = 'submitted' THEN 'queued' WHEN pg_temp.share(j, 33) < 0.95 THEN 'succeeded'

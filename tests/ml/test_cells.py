@@ -72,7 +72,7 @@ def test_two_touching_nuclei_are_two(gap: int) -> None:
 
 
 def test_three_nuclei_in_a_clump_around_a_gap_are_three() -> None:
-    assert len(cells.find(field((100, 100, 11), (123, 100, 11), (111, 120, 11), (40, 180, 11)))) == 4
+    assert len(cells.find(field((100, 100, 11), (124, 100, 11), (112, 121, 11), (40, 180, 11)))) == 4
 
 
 def test_an_oval_nucleus_stays_one() -> None:

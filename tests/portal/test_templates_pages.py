@@ -250,7 +250,7 @@ class TestHaematologist:
         check(page)
         assert page.one("script", id="case-figure").attributes["type"] == "application/json"
         rows = [row.text for row in page.one("figure").one("table").find("tr")]
-        assert rows[0] == "Early 90 %"
+        assert rows[0] == "Early 90 % 90–90 %"
         assert len(rows) == 4
         assert {film.attributes["data-suggested"] for film in page.find(class_="film")} == {"Early"}
 

@@ -10,6 +10,7 @@ from django.test import Client
 
 from accounts.models import Site, User
 from accounts.roles import Role
+from diagnosis.dashboards.summaries import summaries_refresh
 from diagnosis.models import Case, PredictionRun
 from diagnosis.services.predictions import model_evaluation_store
 from diagnosis.services.timeline import access_record
@@ -28,7 +29,7 @@ from tests.factories import (
 DRAFT_ROUTES = ("case_edit", "case_submit", "case_cancel", "image_upload", "image_remove")
 SIGNED_ROUTES = ("amend", "report_detail")
 # A figure that each dashboard has when there is something to count.
-FIGURES = {"models_csv": "headline", "live_csv": "concordance", "operations_csv": "queue"}
+FIGURES = {"models_csv": "headline", "live_csv": "concordance", "operations_csv": "queue", "promotion_csv": "checks"}
 
 
 class World:
@@ -58,6 +59,7 @@ class World:
         self.camera = CameraPresetFactory(site=self.site)
         self.signed = signed_case(technician, reader, images=1)
         access_record(user=reader, case=self.signed, what=AccessedKind.CASE, object_id=self.signed.pk)
+        summaries_refresh()
         self.client = Client()
         self._sessions = {name: _session_of(user) for name, user in self.people.items() if user}
 

@@ -22,7 +22,7 @@ def cell(box: tuple = (10.0, 20.0, 30.0, 30.0), label: str = "blast", probabilit
 
 
 def prediction(*cells: Any) -> Prediction:
-    return Prediction("b-all-stage", "b-all-stage/1", "Early", {"Early": 1.0}, 1.0, False, False, (), cells)
+    return Prediction("b-all-stage", "b-all-stage/1", "Early", {"Early": 1.0}, 1.0, False, False, (), cells=cells)
 
 
 def test_a_cell_is_kept_in_pixels_of_the_image_with_its_probability() -> None:

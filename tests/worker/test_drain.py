@@ -154,10 +154,10 @@ def test_an_image_the_device_has_no_memory_for_is_done_on_the_processor_and_says
     monkeypatch.setattr(predictor, "engine", dataclasses.replace(predictor.engine, name="small-gpu"))
     whole = Predictor.predict
 
-    def predict(self: Predictor, images: list[np.ndarray], batch: int = 16) -> list:
+    def predict(self: Predictor, images: list[np.ndarray], batch: int = 16, **scales: object) -> list:
         if self is predictor and any(np.array_equal(image, too_much) for image in images):
             raise torch.OutOfMemoryError("of 4 GiB")
-        return whole(self, images, batch)
+        return whole(self, images, batch, **scales)
 
     monkeypatch.setattr(Predictor, "predict", predict)
     work_off()
@@ -308,10 +308,10 @@ def test_a_case_that_cannot_be_moved_on_holds_up_no_other(
     stuck, *others = [submitted_case(technician, images=1) for _ in range(3)]
     whole = sweeper.case_advance
 
-    def advance(*, case: Case) -> bool:
+    def advance(*, case: Case, **pooling: object) -> bool:
         if case.pk == stuck.pk:
             raise KeyError("a class nobody knows")
-        return whole(case=case)
+        return whole(case=case, **pooling)
 
     monkeypatch.setattr(sweeper, "case_advance", advance)
     work_off()

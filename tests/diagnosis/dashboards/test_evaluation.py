@@ -80,7 +80,7 @@ def test_the_headline_quotes_the_paper_beside_the_same_figures(groups: list[Grou
         "Recall (macro)": 0.969,
         "F1 (macro)": 0.972,
     }
-    assert "split at random" in figure.note
+    assert "does not say how it split" in figure.note
     assert "contiguous block" in figure.note
 
 
