@@ -165,6 +165,8 @@ class Release:
 
     def earlier_sources(self) -> list[SourceInfo]:
         """The data sets of runs for another task this one builds on; they share one fingerprint, made over all."""
+        if self.trial.before:
+            return [source for source in self.trial.before.data.sources if source.role == "pretraining"]
         found: dict[str, SourceInfo] = {}
         for record in (trial.record() for trial in self.earlier):
             if record["task"] != self.task.name:
@@ -174,11 +176,16 @@ class Release:
 
     def earlier_stages(self) -> list[dict[str, Any]]:
         """The runs this one builds on, in order, with the epochs they really ran."""
+        if self.trial.before:
+            stages: list[dict[str, Any]] = self.trial.before.training["earlier_stages"]
+            return stages
         facts = [trial.state.facts for trial in self.earlier]
         return [{"task": fact["task"], "epochs": fact["epoch"], "settings": fact["config"]} for fact in facts]
 
     def curves(self) -> list[dict[str, float]]:
         """Epochs of every stage for this task in one row, numbered through; `stage` counts from 1."""
+        if self.trial.before:
+            return self.trial.curves()
         rows: list[dict[str, float]] = []
         stages = [trial for trial in [*self.earlier, self.trial] if trial.task == self.task]
         for stage, trial in enumerate(stages, start=1):
@@ -381,7 +388,12 @@ def probes(root: Path) -> dict[str, dict[str, float | bool]]:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ml.release", description="Make a release of a training run.")
-    parser.add_argument("--run", required=True, type=Path, help="folder ml.train wrote to")
+    parser.add_argument(
+        "--run",
+        required=True,
+        type=Path,
+        help="folder ml.train wrote to, or a release to measure anew with the same weights",
+    )
     parser.add_argument("--data", required=True, type=Path, help="the folder it was trained on")
     parser.add_argument(
         "--earlier", type=Path, nargs="*", default=[], help="folders of the runs it builds on, in order"

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ml import checkpoint, config, decode, evaluation, familiarity, model
 from ml import data as datasets
+from ml.checkpoint import Checkpoint
 from ml.familiarity import Familiarity
+from ml.manifest import FILE_NAME as MANIFEST
 from ml.manifest import Manifest
-from ml.predictor import Predictor, choose_engine, network
+from ml.predictor import Predictor, choose_engine, network, read_weights
 from ml.splits import Split
 from ml.tasks import TASKS, Task
 from ml.train import split as split_of
@@ -68,11 +70,21 @@ class Material:
 
 
 class Trial:
-    """One run. Its network is the averaged one, in the very numbers that a release would ship."""
+    """One run, or a release that is to be measured and described anew with the same weights.
+
+    Its network is the averaged one, in the very numbers that a release would ship. `before` is what the release's own
+    manifest says of earlier runs, None for a run.
+    """
+
+    before: Manifest | None = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state = checkpoint.load(folder)
+        if (folder / MANIFEST).exists():
+            self.before = Manifest.read(folder)
+            self.state = state_of(folder, self.before)
+        else:
+            self.state = checkpoint.load(folder)
         facts = self.state.facts
         self.task = TASKS[facts["task"]]
         self.settings = config.override(
@@ -113,6 +125,22 @@ class Trial:
     def curves(self) -> list[dict[str, float]]:
         found: list[dict[str, float]] = json.loads((self.folder / "curves.json").read_text())
         return found
+
+
+def state_of(folder: Path, manifest: Manifest) -> Checkpoint:
+    """A release as the end of the run it came from, as far as its manifest keeps that."""
+    weights = {k: v for k, v in read_weights(folder, manifest).items() if not k.startswith(familiarity.PREFIX)}
+    made = manifest.training
+    own = next(source for source in manifest.data.sources if source.role == "training")
+    facts = {
+        "task": manifest.task,
+        "config": made["settings"],
+        "epoch": made["epochs"],
+        "planned": [[row["from_epoch"], row["epochs"]] for row in made["planned"]],
+        "started_from": made.get("started_from"),
+        "fingerprint": own.sha256,
+    }
+    return Checkpoint(network=weights, average=weights, optimiser={}, facts=facts)
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from django.db.models import Count, Q
 from PIL import Image
 
 from accounts.models import Site, User
+from diagnosis.errors import ServiceError
 from diagnosis.models import Case, Patient, PredictionRun, SmearImage
 from diagnosis.services.cases import case_create, case_submit
 from diagnosis.services.images import image_add
@@ -72,7 +73,7 @@ class Laboratory:
         """A page that answered with an error has promised nothing; its user would try again with a new case."""
         try:
             self.acknowledged.add(self._hand_in())
-        except TROUBLE as error:
+        except (*TROUBLE, ServiceError) as error:
             logger.warning("Not handed in: %s", str(error).splitlines()[:1])
             connection.close()
 

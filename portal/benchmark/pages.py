@@ -144,7 +144,7 @@ class Archives:
 def _look(user: User, address: str) -> tuple[float, int]:
     """How long the page takes and how many queries, the session and the user among them."""
     client = Client(SERVER_NAME="localhost")
-    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    client.force_login(user)
     asked = 0
 
     def count(execute: Callable, sql: str, params: Any, many: bool, context: dict[str, Any]) -> CursorWrapper:

@@ -163,6 +163,18 @@ def test_a_run_that_learned_from_everything_is_measured_on_its_folds(workshop: P
     assert Predictor.load(directory).manifest.conformal is not None
 
 
+def test_a_release_can_be_measured_anew_with_the_same_weights(workshop: Path, directory: Path, tmp_path: Path) -> None:
+    arguments = ["--run", str(directory), "--data", str(workshop / "taleqani"), "--out", str(tmp_path)]
+    assert release.main([*arguments, "--version", "0.1.1", "--draws", "5", "--probes", "0"]) == 0
+    again = tmp_path / "b-all-stage" / "0.1.1"
+    first, second = Manifest.read(directory), Manifest.read(again)
+    assert second.weights.sha256 == first.weights.sha256
+    assert second.metrics[0].values["accuracy"] == first.metrics[0].values["accuracy"]
+    assert second.training == first.training
+    assert second.data == first.data
+    assert (again / "curves.json").read_text() == (directory / "curves.json").read_text()
+
+
 def test_the_card_quotes_the_report(directory: Path, tmp_path: Path) -> None:
     assert card.main(["--weights", str(directory), "--out", str(tmp_path / "card.md")]) == 0
     text = (tmp_path / "card.md").read_text()
