@@ -14,7 +14,7 @@ from ml.splits import Split
 from ml.tasks import Task
 from ml.trial import Trial
 
-FOREIGN = 0.01
+FOREIGN = 0.05
 THRESHOLDS = {
     "field": {
         "min_side": 120.0,

@@ -150,7 +150,7 @@ class Predictor:
         for index, row, distance in zip(usable, rows, distances, strict=True):
             strange = bool(distance > limit)
             cells = self.cells(images[index], scales[index]) if strange or self.types_every_field else None
-            answer = self.answer(self.turned(row, cells) if strange and cells is not None else row)
+            answer = self.answer(self.turned(row, cells, distance) if strange and cells else row)
             if strange:
                 answer = replace(answer, abstained=True, reasons=("unlike_training",))
             answers[index] = replace(answer, cells=tuple(cells or ()))
@@ -235,12 +235,19 @@ class Predictor:
         assumed = trained * side / min(image.shape[:2]) if trained and side else None
         return cell_typing.typed(image, self.second_opinion, known, assumed)
 
-    def turned(self, row: np.ndarray, cells: Sequence[FoundCell]) -> np.ndarray:
-        """The network's probabilities (C,) with leukaemia as a whole judged by the cells."""
+    def turned(self, row: np.ndarray, cells: Sequence[FoundCell], distance: float) -> np.ndarray:
+        """The network's probabilities (C,) with leukaemia as a whole judged by the cells too."""
         other = self.second_opinion
         table = np.array([list(cell.probabilities.values()) for cell in cells])
         blasts = opinion.expected_blasts(table, opinion.malignant_of(other.manifest)) if other else 0.0
-        return opinion.replaced(row, opinion.malignant_of(self.manifest), opinion.leukaemia(blasts))
+        known = self.manifest.familiarity
+        return opinion.combined(
+            row,
+            opinion.malignant_of(self.manifest),
+            share=opinion.leukaemia(blasts),
+            distance=distance,
+            limit=known.threshold if known else 0.0,
+        )
 
     @cached_property
     def second_opinion(self) -> Predictor | None:

@@ -30,3 +30,19 @@ def test_the_stages_keep_their_proportions() -> None:
 def test_a_field_that_was_benign_beyond_doubt_may_still_be_turned() -> None:
     row = opinion.replaced(np.array([1.0, 0.0, 0.0, 0.0]), [False, True, True, True], 0.5)
     assert row == pytest.approx(np.array([0.5, 1 / 6, 1 / 6, 1 / 6]))
+
+
+def test_at_the_limit_both_count_alike_and_far_beyond_it_the_cells_decide() -> None:
+    row, malignant = np.array([0.8, 0.1, 0.05, 0.05]), [False, True, True, True]
+    near = opinion.combined(row, malignant, share=0.8, distance=1.5, limit=1.5)
+    far = opinion.combined(row, malignant, share=0.8, distance=1500.0, limit=1.5)
+    assert near[0] == pytest.approx(0.5)
+    assert far[0] == pytest.approx(0.2, abs=0.001)
+    assert near.sum() == far.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_neither_is_ever_certain(share: float) -> None:
+    row = opinion.combined(np.array([1.0, 0.0]), [False, True], share=share, distance=9.0, limit=1.0)
+    assert np.isfinite(row).all()
+    assert 0 < row[1] < 1

@@ -90,7 +90,7 @@ def test_a_stranger_is_never_relied_on_and_its_cells_decide(released_pair: Path,
     assert answer.reasons == ("unlike_training",)
     assert len(answer.cells) >= 3
     blasts = sum(cell.probabilities["blast"] + cell.probabilities["promyelocyte"] for cell in answer.cells)
-    assert 1 - answer.probabilities["Benign"] == pytest.approx(blasts / (1 + blasts), abs=1e-6)
+    assert 1 - answer.probabilities["Benign"] == pytest.approx(blasts / (1 + blasts), abs=1e-3)
     assert sum(answer.probabilities.values()) == pytest.approx(1.0)
 
 
