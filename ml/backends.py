@@ -190,7 +190,7 @@ def make_compiled(predictor: Predictor, batch: int, package: Path) -> None:
         if package.is_file():
             return
         threads, device = torch.get_num_threads(), str(predictor.engine.device)
-        options = [str(directory), device, str(batch), str(threads), str(package)]
+        options = [str(directory), device, str(batch), str(threads), str(package), str(os.getpid())]
         try:
             subprocess.run(
                 [sys.executable, "-m", "ml.compiling", *options],

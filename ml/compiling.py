@@ -1,4 +1,4 @@
-"""`python -m ml.compiling RELEASE DEVICE BATCH THREADS PACKAGE`: compile a release's network ahead of time.
+"""`python -m ml.compiling RELEASE DEVICE BATCH THREADS PACKAGE PARENT`: compile a release's network ahead of time.
 
 Run by `ml.backends.compiled`. The package appears under its name only after it was loaded and has given finite
 logits here: code that would end its process does so in this one.
@@ -70,9 +70,11 @@ def die_with_parent() -> None:
 
 
 def main() -> None:
+    release, device, batch, threads, package, parent = sys.argv[1:]
     die_with_parent()
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    release, device, batch, threads, package = sys.argv[1:]
+    if os.getppid() != int(parent):
+        raise SystemExit("whoever asked for this is gone")  # while torch was being loaded
+    threading.Thread(target=end_with, args=(int(parent),), daemon=True).start()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     torch.set_num_threads(int(threads))

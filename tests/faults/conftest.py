@@ -171,6 +171,15 @@ def laboratory(
             for process in made.processes:
                 if process.running:
                     made.kill(process)
+            forget_broker()
+
+
+def forget_broker() -> None:
+    """Celery keeps its first connection for good: to this laboratory's Redis, which later tests know nothing of."""
+    from worker.celery import app
+
+    app._pool = None
+    app.amqp._producer_pool = None
 
 
 @contextmanager

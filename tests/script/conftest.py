@@ -29,7 +29,8 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(ROOT, place, ignore=NOT_COPIED)
     (place / ".venv").symlink_to(Path(sys.prefix))
     yield place
-    left = processes_of(place)
+    # A compiler whose worker was killed ends by itself, within seconds.
+    _, left = psutil.wait_procs(processes_of(place), timeout=30)
     for process in left:
         process.kill()
     assert not left, f"left running: {[process.info['cmdline'] for process in left]}"
