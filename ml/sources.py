@@ -64,6 +64,11 @@ TEXTS = {
             "Overexposed pictures, whose glass is clipped to white, mislead it: leukaemia is then called benign.",
             "Stages of leukaemia are taken for each other more often than leukaemia for benign.",
             "The settings were found while looking at held-out blocks, so the figures are somewhat optimistic.",
+            "The network sees the middle 160 of 224 pixels: cells at the edge of a field do not count for it.",
+            (
+                "The figures are the network's own. Where a picture is unlike the training data, its cells are asked "
+                "too, and the answer as shipped can differ."
+            ),
         ),
     ),
     "cell-type": Texts(
