@@ -170,6 +170,25 @@ class AccessedKind(models.TextChoices):
     REPORT = "report", "Report"
 
 
+class Revealed(models.TextChoices):
+    """What became of an own read once the suggestion was seen."""
+
+    SAME_KEPT = "same_kept", "Agreed from the start, kept"
+    SAME_LEFT = "same_left", "Agreed from the start, left it"
+    OWN_KEPT = "own_kept", "Differed, kept the own read"
+    SUGGESTION = "suggestion", "Differed, took the suggestion"
+    THIRD = "third", "Differed, went to a third class"
+
+
+class Flip(models.TextChoices):
+    """The first reader before and after the reveal, held against what somebody else settled."""
+
+    RIGHT_RIGHT = "right_right", "Right, stayed right"
+    WRONG_RIGHT = "wrong_right", "Wrong → right after the reveal"
+    RIGHT_WRONG = "right_wrong", "Right → wrong after the reveal"
+    WRONG_WRONG = "wrong_wrong", "Wrong, stayed wrong"
+
+
 class DriftMeasure(models.TextChoices):
     """What is watched of a model version at a site, once the cases are signed."""
 

@@ -1,8 +1,10 @@
-"""Days of the laboratory's time zone, and the weeks that summaries are kept in."""
+"""Days of the laboratory's time zone, and the longer spans that summaries are kept in."""
 
 import datetime
 
 from django.utils import timezone
+
+SPANS = (28, 7, 1)  # each begins on a Monday, but for the day; four weeks are counted from Monday, 1 January of year 1
 
 
 def midnight(day: datetime.date) -> datetime.datetime:
@@ -10,16 +12,25 @@ def midnight(day: datetime.date) -> datetime.datetime:
     return timezone.make_aware(datetime.datetime.combine(day, datetime.time.min))
 
 
-def monday_of(day: datetime.date) -> datetime.date:
-    return day - datetime.timedelta(days=day.weekday())
+def first_day(day: datetime.date, span: int) -> datetime.date:
+    """Of the span of so many days that this day lies in."""
+    return day - datetime.timedelta(days=(day.toordinal() - 1) % span)
 
 
-def periods(since: datetime.date, until: datetime.date) -> tuple[list[int], list[datetime.date]]:
-    """The whole weeks between two days, both included, and the days around them: as spans and first days."""
-    first = monday_of(since + datetime.timedelta(days=6))
-    weeks = max(0, (until + datetime.timedelta(days=1) - first).days // 7)
-    after = first + datetime.timedelta(weeks=weeks)
-    days = [since + datetime.timedelta(days=place) for place in range((until - since).days + 1)]
-    singles = [day for day in days if not (weeks and first <= day < after)]
-    mondays = [first + datetime.timedelta(weeks=place) for place in range(weeks)]
-    return [7] * len(mondays) + [1] * len(singles), mondays + singles
+def periods(
+    since: datetime.date, until: datetime.date, *, longest: int = SPANS[0]
+) -> tuple[list[int], list[datetime.date]]:
+    """The days from `since` to `until`, both included, as few spans: how long each is, and its first day."""
+    spans: list[int] = []
+    days: list[datetime.date] = []
+    day = since
+    while day <= until:
+        span = next(
+            span
+            for span in SPANS
+            if span <= longest and first_day(day, span) == day and day + datetime.timedelta(days=span - 1) <= until
+        )
+        spans.append(span)
+        days.append(day)
+        day += datetime.timedelta(days=span)
+    return spans, days

@@ -23,7 +23,7 @@ from diagnosis.dashboards.evaluation_tables import (
     unasked_protocols,
     worst_errors,
 )
-from diagnosis.dashboards.figures import Column, Figure, Group, shown
+from diagnosis.dashboards.figures import Column, Figure, Group, confusion_table, shown
 from diagnosis.models import ModelEvaluation, ModelVersion
 
 OVERALL = {
@@ -217,16 +217,12 @@ def confusion(evaluation: Evaluation) -> Figure | None:
     if not counts:
         return None
     titles = evaluation.titles
-    rows = [
-        (truth, *row, sum(row), row[place] / sum(row) if sum(row) else None)
-        for place, (truth, row) in enumerate(zip(titles, counts, strict=True))
-    ]
-    predicted = tuple(Column(f"Predicted {title}", "count") for title in titles)
+    columns, rows = confusion_table(titles, titles, counts, down="True class", right=True)
     return Figure(
         key="confusion",
         title="Confusion matrix",
         read="Each row is a true class: the share on the diagonal was called rightly, the rest went where it stands.",
-        columns=(Column("True class"), *predicted, Column("All", "count"), Column("Right", "percent")),
+        columns=columns,
         rows=rows,
         chart=charts.confusion(counts, titles, titles, "Predicted", "Truth"),
         wide=len(titles) > charts.FEW,

@@ -101,3 +101,29 @@ def duration(seconds: float) -> str:
             parts.append((left // size, name))
             left %= size
     return " ".join(f"{number} {name}" for number, name in parts[:2] if number)
+
+
+def confusion_table(
+    truths: Sequence[str], said: Sequence[str], counts: Sequence[Sequence[int]], *, down: str, right: bool = False
+) -> tuple[tuple[Column, ...], list[Row]]:
+    """Columns and rows of counts and, beside them, of shares of each row; `right` adds the diagonal's.
+
+    Args:
+        truths: title of each row; those of `said` come first, in the same order.
+        said: title of each column.
+        counts: images, a row for each truth.
+        down: what the rows are.
+        right: whether the share of right answers has a column of its own.
+    """
+    columns = (
+        Column(down),
+        *(Column(f"Predicted {title}", "count") for title in said),
+        Column("All", "count"),
+        *((Column("Right", "percent"),) if right else ()),
+        *(Column(f"Predicted {title}, of the row", "percent") for title in said),
+    )
+    rows: list[Row] = []
+    for place, (truth, row) in enumerate(zip(truths, counts, strict=True)):
+        shares = [count / sum(row) if sum(row) else None for count in row]
+        rows.append((truth, *row, sum(row), *([shares[place]] if right else []), *shares))
+    return columns, rows

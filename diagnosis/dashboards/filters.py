@@ -34,7 +34,7 @@ class Scope:
         return (self.until - self.since).days + 1
 
     def parameters(self) -> dict[str, Any]:
-        """For SQL: `sites`, the days as whole weeks and single days (`spans`, `days`), and as `since`, `until`."""
+        """For SQL: `sites`, the days in as few spans as can be (`spans`, `days`), and as `since`, `until`."""
         spans, days = periods(self.since, self.until)
         sites = [str(site_id) for site_id in self.site_ids]
         return {"sites": sites, "spans": spans, "days": days, "since": self.since, "until": self.until}

@@ -5,17 +5,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.db.models import TextChoices
+
 from diagnosis.dashboards.charts import evaluation as evaluation_charts
 from diagnosis.dashboards.charts import live as charts
+from diagnosis.dashboards.days import periods
 from diagnosis.dashboards.drift import ALARM, LEAST_IMAGES, WATCH, Drift, drifts
-from diagnosis.dashboards.figures import Column, Figure, Group, Row
+from diagnosis.dashboards.figures import Column, Figure, Group, Row, confusion_table
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.live_sql import CASES, IMAGES, OVERRIDE_REASONS, PERIODS
+from diagnosis.dashboards.live_sql import CASES, IMAGES, OVERRIDE_REASONS, PERIODS, WEEKS
 from diagnosis.dashboards.promotion import comparisons, side_by_side
 from diagnosis.dashboards.sql import rows_of
 from diagnosis.dashboards.statistics import Share, kappa, wilson
 from diagnosis.models import ModelVersion, Reading
-from diagnosis.states import ReadingDecision, ReadingStage, RunState
+from diagnosis.states import Flip, ReadingDecision, ReadingStage, Revealed, RunState
 
 REASON_LEAST = 3
 SHARE_COLUMNS = (
@@ -43,7 +46,7 @@ def live_groups(version: ModelVersion, scope: Scope, names: Mapping[UUID, str] |
             [
                 concordance(images, cases),
                 confusion(version, images),
-                concordance_by_week(images),
+                concordance_by_week(version, scope),
                 outcomes(images),
             ],
         ),
@@ -77,33 +80,30 @@ def _read(images: Cube) -> list[Mapping[str, Any]]:
     ]
 
 
-def _agreement(rows: Iterable[Mapping[str, Any]], key: str, said: str, read: str) -> Share:
-    rows = list(rows)
-    return wilson(_count(rows, key, lambda row: row[said] == row[read]), _count(rows, key, lambda row: True))
+def _agreement(rows: Cube) -> Share:
+    agreed = _count(rows, "images", lambda row: row["label"] == row["finding"])
+    return wilson(agreed, _count(rows, "images", lambda row: True))
 
 
 def concordance(images: Cube, cases: Cube) -> Figure:
     read = _read(images)
     certain = [row for row in read if not row["abstained"]]
-    general = {code for code, _ in Reading.GENERAL_FINDINGS}
-    concluded = [row for row in cases if row["conclusion"] not in general]
 
-    def own_first(rows: Cube, wanted: bool) -> list[Mapping[str, Any]]:
-        return [row for row in rows if row["own_read_first"] is wanted]
+    def concluded(*own_first: bool) -> Share:
+        rows = [row for row in cases if row["classed"] and row["own_read_first"] in own_first]
+        return wilson(_count(rows, "cases", lambda row: row["agreed"]), _count(rows, "cases", lambda row: True))
 
     def stage(wanted: ReadingStage) -> list[Mapping[str, Any]]:
         return [row for row in read if row["stage"] == wanted]
 
     shares = {
-        "Cases, all": _agreement(concluded, "cases", "suggested", "conclusion"),
-        "Cases, own read entered first": _agreement(own_first(concluded, True), "cases", "suggested", "conclusion"),
-        "Cases, prediction seen at once": _agreement(own_first(concluded, False), "cases", "suggested", "conclusion"),
-        "Images, all": _agreement(read, "images", "label", "finding"),
-        "Images, without the uncertain": _agreement(certain, "images", "label", "finding"),
-        "Images read before the reveal": _agreement(stage(ReadingStage.OWN), "images", "label", "finding"),
-        "Images read with the prediction in view": _agreement(
-            stage(ReadingStage.INFORMED), "images", "label", "finding"
-        ),
+        "Cases, all": concluded(True, False),
+        "Cases, own read entered first": concluded(True),
+        "Cases, prediction seen at once": concluded(False),
+        "Images, all": _agreement(read),
+        "Images, without the uncertain": _agreement(certain),
+        "Images read before the reveal": _agreement(stage(ReadingStage.OWN)),
+        "Images read with the prediction in view": _agreement(stage(ReadingStage.INFORMED)),
     }
     known = {name: share for name, share in shares.items() if share.whole}
     return Figure(
@@ -130,16 +130,13 @@ def confusion(version: ModelVersion, images: Cube) -> Figure:
     down = [*titles.items(), *general]
     counts = [[cells[code, said] for said in titles] for code, _ in down]
     agreement = kappa(counts[: len(titles)])
+    columns, rows = confusion_table([title for _, title in down], list(titles.values()), counts, down="Signed reading")
     return Figure(
         key="confusion",
         title="Predicted against signed, by image",
         read="Each row is what was signed: the share on the diagonal was predicted so, the rest where it stands.",
-        columns=(
-            Column("Signed reading"),
-            *(Column(f"Predicted {title}", "count") for title in titles.values()),
-            Column("All", "count"),
-        ),
-        rows=[(title, *row, sum(row)) for (_, title), row in zip(down, counts, strict=True)],
+        columns=columns,
+        rows=rows,
         chart=evaluation_charts.confusion(
             counts, list(titles.values()), [title for _, title in down], "Predicted", "Signed"
         ),
@@ -147,10 +144,12 @@ def confusion(version: ModelVersion, images: Cube) -> Figure:
     )
 
 
-def concordance_by_week(images: Cube) -> Figure:
-    read = _read(images)
-    weeks = sorted({row["week"] for row in read})
-    shares = [_agreement([row for row in read if row["week"] == week], "images", "label", "finding") for week in weeks]
+def concordance_by_week(version: ModelVersion, scope: Scope) -> Figure:
+    spans, days = periods(scope.since, scope.until, longest=7)
+    general = [code for code, _ in Reading.GENERAL_FINDINGS]
+    rows = rows_of(scope, WEEKS, version=str(version.pk), week_spans=spans, week_days=days, general=general)
+    weeks = [row["week"] for row in rows]
+    shares = [wilson(row["agreed"], row["images"]) for row in rows]
     return Figure(
         key="concordance-by-week",
         title="Concordance week by week",
@@ -182,70 +181,38 @@ def outcomes(images: Cube) -> Figure:
     )
 
 
-def after_reveal(cases: Cube) -> Figure:
-    """What became of an own read once the suggestion was seen, by who read first."""
-    read = [row for row in cases if row["first_own"] and row["first_conclusion"] and row["first_suggested"]]
-
-    def kind(row: Mapping[str, Any]) -> str:
-        kept = row["first_own"] == row["first_conclusion"]
-        if row["first_own"] == row["first_suggested"]:
-            return "agreed from the start, kept" if kept else "agreed from the start, left it"
-        if kept:
-            return "differed, kept the own read"
-        went = row["first_conclusion"] == row["first_suggested"]
-        return "differed, took the suggestion" if went else "differed, went to a third class"
-
-    names = (
-        "agreed from the start, kept",
-        "agreed from the start, left it",
-        "differed, kept the own read",
-        "differed, took the suggestion",
-        "differed, went to a third class",
-    )
+def _by_kind(cases: Cube, key: str, kinds: type[TextChoices]) -> list[tuple[str, int, float | None]]:
+    """Title, cases and share of each kind."""
     counts = Counter[str]()
-    for row in read:
-        counts[kind(row)] += row["cases"]
-    total = sum(counts.values())
+    for row in cases:
+        counts[row[key]] += row["cases"]
+    total = sum(counts[kind] for kind in kinds.values)
+    return [(title, counts[kind], counts[kind] / total if total else None) for kind, title in kinds.choices]
+
+
+def after_reveal(cases: Cube) -> Figure:
+    """By who read first."""
+    rows = _by_kind(cases, "revealed", Revealed)
+    known = any(row[1] for row in rows)
     return Figure(
         key="after-reveal",
         title="Own read, then the suggestion",
         read="How often readers kept or left their own read once they saw the suggestion, right or wrong.",
         columns=(Column("What happened"), Column("Cases", "count"), Column("Share", "percent")),
-        rows=[(name.capitalize(), counts[name], counts[name] / total if total else None) for name in names],
-        chart=charts.ranked([name.capitalize() for name in names], [counts[name] for name in names])
-        if total
-        else None,
-        note="" if total else "No case of these days has an own read and a suggestion.",
+        rows=rows,
+        chart=charts.ranked([row[0] for row in rows], [row[1] for row in rows]) if known else None,
+        note="" if known else "No case of these days has an own read and a suggestion.",
     )
 
 
 def flips(cases: Cube) -> Figure:
     """Against what another reader or an amendment settled: only there is right and wrong known apart from the read."""
-    judged = [row for row in cases if row["judged_by_another"] and row["first_own"] and row["first_conclusion"]]
-
-    def count(own_right: bool, then_right: bool) -> int:
-        return _count(
-            judged,
-            "cases",
-            lambda row: (
-                (row["first_own"] == row["standing"]) is own_right
-                and (row["first_conclusion"] == row["standing"]) is then_right
-            ),
-        )
-
-    rows = [
-        ("Right, stayed right", count(True, True)),
-        ("Wrong → right after the reveal", count(False, True)),
-        ("Right → wrong after the reveal", count(True, False)),
-        ("Wrong, stayed wrong", count(False, False)),
-    ]
-    total = sum(row[1] for row in rows)
     return Figure(
         key="flips",
         title="Flips after the reveal",
         read="Wrong → right is what the model gives, right → wrong what it takes: the first must outweigh the second.",
         columns=(Column("First reader"), Column("Cases", "count"), Column("Share", "percent")),
-        rows=[(name, n, n / total if total else None) for name, n in rows],
+        rows=_by_kind(cases, "flip", Flip),
         note=(
             "Over cases with a second read or an amended report, whose finding counts as right; in the others the "
             "signed reading is the reader's own and proves nothing."

@@ -6,19 +6,29 @@ WITH period AS (SELECT * FROM unnest(%(spans)s::int[], %(days)s::date[]) AS aske
 
 # What this version made of the images; and, to compare, what others made of those it served.
 IMAGES = """
-SELECT date_trunc('week', summary.day)::date AS week, model_version_id AS version, state, label, abstained, finding,
-       stage, decision, beside_id AS beside, beside_label, sum(images)::int AS images
+SELECT model_version_id AS version, state, label, abstained, finding, stage, decision, beside_id AS beside,
+       beside_label, sum(images)::int AS images
 FROM period JOIN diagnosis_imagesummary summary USING (span, day)
 WHERE site_id = ANY(%(sites)s::uuid[]) AND %(version)s IN (model_version_id, beside_id)
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+"""
+
+# Images that were predicted and read as a class, week by week.
+WEEKS = """
+WITH period AS (SELECT * FROM unnest(%(week_spans)s::int[], %(week_days)s::date[]) AS asked(span, day))
+SELECT date_trunc('week', summary.day)::date AS week, sum(images)::int AS images,
+       coalesce(sum(images) FILTER (WHERE label = finding), 0)::int AS agreed
+FROM period JOIN diagnosis_imagesummary summary USING (span, day)
+WHERE site_id = ANY(%(sites)s::uuid[]) AND model_version_id = %(version)s AND state = 'succeeded'
+  AND finding <> '' AND finding <> ALL(%(general)s)
+GROUP BY 1 ORDER BY 1
 """
 
 CASES = """
-SELECT suggested, decision, conclusion, standing, own_read_first, first_own, first_conclusion, first_suggested,
-       judged_by_another, sum(cases)::int AS cases
+SELECT decision, own_read_first, classed, agreed, revealed, flip, sum(cases)::int AS cases
 FROM period JOIN diagnosis_casesummary summary USING (span, day)
 WHERE site_id = ANY(%(sites)s::uuid[]) AND model_version_id = %(version)s
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+GROUP BY 1, 2, 3, 4, 5, 6
 """
 
 # A reason is free text and may hold a name: one that was given rarely is not quoted.

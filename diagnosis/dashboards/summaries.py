@@ -1,9 +1,9 @@
 """The summaries behind the dashboards: counted by beat, read by the pages.
 
 Triggers note the days on which something changed (SummaryDue); a refresh counts exactly those days again, and the
-weeks they lie in. A site is counted from the beginning when it is new here, or when the laboratory's time zone or the
-site's targets have changed, by which its days were counted. All of it can be done twice, or broken off and begun
-again: a piece is one transaction that takes its marks and counts its days.
+longer spans they lie in. A site is counted from the beginning when it is new here, or when the laboratory's time zone,
+the site's targets or the way of counting have changed, by which its days were counted. All of it can be done twice, or
+broken off and begun again: a piece is one transaction that takes its marks and counts its days.
 """
 
 import datetime
@@ -18,14 +18,16 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from accounts.models import Site
-from diagnosis.dashboards.days import midnight, monday_of
+from diagnosis.dashboards.days import first_day, midnight
 from diagnosis.dashboards.summary_sql import ADDED_UP, COUNTED
-from diagnosis.models import Case, CaseSummary, CountSummary, ImageSummary, SummaryDue, SummaryState
+from diagnosis.models import Case, CaseSummary, CountSummary, ImageSummary, Reading, SummaryDue, SummaryState
 
 # A piece that beat counts is short, because the worker that counts it predicts nothing meanwhile.
 PIECE, LONG_PIECE = datetime.timedelta(days=7), datetime.timedelta(days=91)
 LATE = datetime.timedelta(minutes=10)
+PLANNED_ANEW = 91  # days
 SUMMARIES = (ImageSummary, CaseSummary, CountSummary)
+COUNTING = 2  # raised whenever summary_sql counts in another way, so that every laboratory is counted anew
 
 
 def summaries_refresh(*, seconds: float | None = None) -> int:
@@ -55,7 +57,16 @@ def _site_refresh(site: Site, deadline: float | None) -> int:
             SummaryState.objects.filter(pk=site.pk).update(refreshed_at=began)
             break
         counted += days
+    if counted > PLANNED_ANEW:
+        _analyse()
     return counted
+
+
+def _analyse() -> None:
+    """So that the planner knows of many new lines at once; until autovacuum tells it, it reads them in bad order."""
+    with connection.cursor() as cursor:
+        for model in SUMMARIES:
+            cursor.execute(f"ANALYZE {model._meta.db_table}")
 
 
 def _state(site: Site) -> SummaryState:
@@ -66,7 +77,7 @@ def _state(site: Site) -> SummaryState:
 
 def _basis(site: Site) -> str:
     targets = f"{site.tat_target_stat}/{site.tat_target_urgent}/{site.tat_target_routine}"
-    return f"{timezone.get_current_timezone_name()} {targets}"
+    return f"{timezone.get_current_timezone_name()} {targets} {COUNTING}"
 
 
 def _restart(site: Site, state: SummaryState) -> None:
@@ -117,21 +128,24 @@ def _count(site_id: UUID, first: datetime.date, last: datetime.date) -> None:
         "start": midnight(first),
         "end": midnight(last + datetime.timedelta(days=1)),
         "zone": timezone.get_current_timezone_name(),
+        "general": [code for code, _ in Reading.GENERAL_FINDINGS],
     }
     for model in SUMMARIES:
         model._default_manager.filter(site=site_id, span=1, day__range=(first, last)).delete()
     with connection.cursor() as cursor:
         for statement in COUNTED:
             cursor.execute(statement, parameters)
-    _weeks(site_id, monday_of(first), monday_of(last))
+    for below, span in ((1, 7), (7, 28)):
+        _add_up(site_id, first_day(first, span), first_day(last, span), below, span)
 
 
-def _weeks(site_id: UUID, first: datetime.date, last: datetime.date) -> None:
-    """Add up the days of the weeks that begin on these Mondays and on those between."""
+def _add_up(site_id: UUID, first: datetime.date, last: datetime.date, below: int, span: int) -> None:
+    """The lines of the spans that begin on these days and between, from those of the next shorter kind."""
+    given: dict[str, Any] = {"site": site_id, "first": first, "last": last + datetime.timedelta(days=span - 1)}
     for model in SUMMARIES:
-        model._default_manager.filter(site=site_id, span=7, day__range=(first, last)).delete()
+        model._default_manager.filter(site=site_id, span=span, day__range=(first, last)).delete()
         with connection.cursor() as cursor:
-            cursor.execute(ADDED_UP[model._meta.db_table], [site_id, first, last + datetime.timedelta(days=6)])
+            cursor.execute(ADDED_UP[model._meta.db_table], given | {"below": below, "span": span})
 
 
 @dataclass(frozen=True)

@@ -54,14 +54,24 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 """
 
 # The conclusion is what the signer said when signing; the standing one is what holds after amendments. `first_…` is
-# of the first person who read: whoever asked for a second read, else the signer.
+# of the first person who read: whoever asked for a second read, else the signer. Kept are not the findings but how
+# they stand to each other: that is all the pages ask, and there are few such cases whatever the classes are.
 CASES = """
-INSERT INTO diagnosis_casesummary (site_id, span, day, model_version_id, suggested, decision, conclusion, standing,
-                                   own_read_first, first_own, first_conclusion, first_suggested, judged_by_another,
-                                   cases)
-SELECT signed.site_id, 1, signed.day, looked.model_version_id, final.suggested, final.decision, final.finding,
-       standing.finding, own.finding IS NOT NULL, coalesce(first_own.finding, ''), coalesce(first_final.finding, ''),
-       coalesce(first_final.suggested, ''), signed.first_reader_id IS NOT NULL OR standing.id <> final.id, count(*)
+INSERT INTO diagnosis_casesummary (site_id, span, day, model_version_id, decision, own_read_first, classed, agreed,
+                                   revealed, flip, cases)
+SELECT signed.site_id, 1, signed.day, looked.model_version_id, final.decision, own.finding IS NOT NULL,
+       final.finding <> ALL(%(general)s), final.finding = final.suggested,
+       CASE WHEN first_own.finding IS NULL OR coalesce(first_final.suggested, '') = '' THEN ''
+            WHEN first_own.finding = first_final.suggested AND first_own.finding = first_final.finding THEN 'same_kept'
+            WHEN first_own.finding = first_final.suggested THEN 'same_left'
+            WHEN first_own.finding = first_final.finding THEN 'own_kept'
+            WHEN first_final.finding = first_final.suggested THEN 'suggestion'
+            ELSE 'third' END,
+       CASE WHEN first_own.finding IS NULL OR first_final.finding IS NULL
+                 OR (signed.first_reader_id IS NULL AND standing.id = final.id) THEN ''
+            ELSE CASE WHEN first_own.finding = standing.finding THEN 'right_' ELSE 'wrong_' END
+                 || CASE WHEN first_final.finding = standing.finding THEN 'right' ELSE 'wrong' END END,
+       count(*)
 FROM signed
 JOIN LATERAL (
     SELECT run.model_version_id
@@ -101,7 +111,7 @@ LEFT JOIN LATERAL (
     ORDER BY id DESC LIMIT 1
 ) first_final ON true
 WHERE final.suggested <> ''
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 """
 
 INTO_COUNTS = """
@@ -122,7 +132,8 @@ JOIN diagnosis_predictionrun run ON run.id = reading.run_id
 GROUP BY 1, 2, 3, 4, 5, 6
 """
 
-# What drift is measured by: tenths of confidence, and steps of one hundredth of what the quality check measured.
+# What drift is measured by: tenths of confidence, and steps of what the quality check measured, three hundredths wide;
+# one for the exposure, which varies less.
 SEEN = """
 , seen AS (
     SELECT signed.day, run.model_version_id, run.state, run.confidence, image.quality
@@ -139,7 +150,8 @@ SELECT %(site)s::uuid, 1, day, model_version_id, 'confidence', '', least(floor(c
 FROM seen WHERE state = 'succeeded' GROUP BY 3, 4, 7
 UNION ALL
 SELECT %(site)s::uuid, 1, day, model_version_id, part ->> 'name', '',
-       floor(ln(greatest((part ->> 'value')::float8, 0.0001)) / ln(1.01))::int, count(*)
+       floor(ln(greatest((part ->> 'value')::float8, 0.0001))
+             / ln(CASE part ->> 'name' WHEN 'exposure' THEN 1.01 ELSE 1.03 END))::int, count(*)
 FROM seen
 CROSS JOIN LATERAL jsonb_array_elements(
     CASE WHEN jsonb_typeof(quality -> 'checks') = 'array' THEN quality -> 'checks' ELSE '[]' END
@@ -248,12 +260,13 @@ COUNTED = (
 
 
 def _added_up(table: str, names: str, count: str) -> str:
-    """The days of some weeks of a site as one line a week."""
+    """The lines of some spans of a site from those of the next shorter kind."""
     return f"""
         INSERT INTO {table} (site_id, span, day, {names}, {count})
-        SELECT site_id, 7, date_trunc('week', day)::date, {names}, sum({count}) FROM {table}
-        WHERE site_id = %s AND span = 1 AND day BETWEEN %s AND %s
-        GROUP BY site_id, date_trunc('week', day)::date, {names}
+        SELECT site_id, %(span)s, date '0001-01-01' + (day - date '0001-01-01') / %(span)s * %(span)s AS first_day,
+               {names}, sum({count}) FROM {table}
+        WHERE site_id = %(site)s AND span = %(below)s AND day BETWEEN %(first)s AND %(last)s
+        GROUP BY site_id, first_day, {names}
     """  # noqa: S608 - the names are those below
 
 
@@ -267,10 +280,7 @@ ADDED_UP = {
         ),
         (
             "diagnosis_casesummary",
-            (
-                "model_version_id, suggested, decision, conclusion, standing, own_read_first, first_own, "
-                "first_conclusion, first_suggested, judged_by_another"
-            ),
+            "model_version_id, decision, own_read_first, classed, agreed, revealed, flip",
             "cases",
         ),
         ("diagnosis_countsummary", "model_version_id, measure, key, bin", "n"),

@@ -1,6 +1,5 @@
 """The pages of the dashboards, and each figure's numbers as CSV."""
 
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
@@ -54,11 +53,18 @@ def facts(request: SignedInRequest, version_id: UUID) -> HttpResponse:
     context = {
         "version": version,
         "facts": model_facts(version),
-        "csv_route": "dashboards:models_csv",
-        "filters": {"query": urlencode({"task": version.task, "version": version.pk})},
+        "csv_base": reverse("dashboards:model_facts", args=[version.pk]),
         "compared": may(request.user, LIVE) and version.status in (ModelStatus.SHADOW, ModelStatus.CANDIDATE),
     }
     return render(request, "dashboards/facts.html", context)
+
+
+@requires_one(MODELS)
+@require_GET
+def facts_csv(request: SignedInRequest, version_id: UUID, figure_key: str) -> HttpResponse:
+    version = version_or_404(version_id)
+    made = model_facts(version)
+    return _csv([Group("facts", "", [*made.figures, *made.tables])], figure_key, str(version))
 
 
 @requires_one(LIVE)

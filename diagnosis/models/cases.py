@@ -4,7 +4,7 @@ import uuid
 import pgtrigger
 from django.db import models
 from django.db.models import F, Q, Value, When
-from django.db.models.functions import Now
+from django.db.models.functions import Collate, Now, Upper
 
 from accounts.models import Site, User
 from diagnosis.models.cameras import CameraPreset
@@ -128,6 +128,7 @@ class Case(models.Model):
             models.Index(fields=["submitted_by", "-created_at"], name="case_by_submitter"),
             models.Index(fields=["reader", "state"], name="case_by_reader"),
             models.Index(fields=["site", "submitted_at"], name="case_submissions"),
+            models.Index("site", Collate(Upper("accession_number"), "C"), name="case_by_accession"),
             models.Index(fields=["site", "signed_at"], condition=Q(state=CaseState.SIGNED), name="case_signed"),
         ]
         triggers = [

@@ -1,7 +1,7 @@
 import uuid
 
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Collate, Now, Upper
 from django.utils import timezone
 
 from accounts.models import Site
@@ -27,6 +27,7 @@ class Patient(models.Model):
             models.CheckConstraint(condition=~models.Q(mrn=""), name="patient_has_mrn"),
             one_of("sex", Sex, "patient_sex_known"),
         ]
+        indexes = [models.Index("site", Collate(Upper("mrn"), "C"), name="patient_by_mrn")]
         triggers = [never_deleted()]
 
     def __str__(self) -> str:

@@ -146,6 +146,7 @@ class PredictionRun(models.Model):
                 condition=Q(state=RunState.QUEUED),
                 name="run_turns",
             ),
+            models.Index(fields=["state", "priority"], condition=Q(state__in=OPEN_RUN_STATES), name="run_open"),
             models.Index(fields=["lease_expires_at"], condition=Q(state=RunState.RUNNING), name="run_leases"),
             models.Index(fields=["-finished_at"], condition=Q(state=RunState.FAILED), name="run_failures"),
             models.Index(fields=["-finished_at"], condition=Q(finished_at__isnull=False), name="run_finished"),

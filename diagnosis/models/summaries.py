@@ -1,7 +1,7 @@
 """What the dashboards count, day by day and week by week, so that a page costs the same however much there is.
 
 Nothing here is a record: all of it can be counted again from the cases (`manage.py summaries_refresh --all`). Only
-diagnosis.dashboards.summaries writes it. `span` is 1 for a day and 7 for a week that begins on `day`, a Monday.
+diagnosis.dashboards.summaries writes it. `span` is how many days a line holds from `day` on, see dashboards.days.
 """
 
 from django.db import models
@@ -58,18 +58,15 @@ class ImageSummary(Period):
 
 
 class CaseSummary(Period):
-    """Signed cases by what was suggested, read before and after, concluded, and what stands after amendments."""
+    """Signed cases by how suggestion, own read, conclusion and what stands after amendments stand to each other."""
 
     model_version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="+", db_index=False)
-    suggested = models.CharField(max_length=40)
     decision = models.CharField(max_length=12)
-    conclusion = models.CharField(max_length=40)
-    standing = models.CharField(max_length=40)
     own_read_first = models.BooleanField()
-    first_own = models.CharField(max_length=40)
-    first_conclusion = models.CharField(max_length=40)
-    first_suggested = models.CharField(max_length=40)
-    judged_by_another = models.BooleanField()
+    classed = models.BooleanField(help_text="The conclusion is a class of the model.")
+    agreed = models.BooleanField(help_text="The conclusion is what was suggested.")
+    revealed = models.CharField(max_length=12, help_text="A Revealed of states, or nothing without an own read.")
+    flip = models.CharField(max_length=12, help_text="A Flip of states, or nothing where nobody else settled it.")
     cases = models.IntegerField()
 
     class Meta:

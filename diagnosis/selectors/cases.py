@@ -3,18 +3,21 @@
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
+from uuid import UUID
 
-from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db import models as sql
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce, Collate, Upper
 from django.utils import timezone
 
 from accounts.models import Site, User
-from diagnosis.models import Case, PredictionRun, SmearImage
+from diagnosis.models import Case, Patient, PredictionRun, SmearImage
 from diagnosis.states import OPEN_RUN_STATES, WORKLIST_STATES, CaseState, Priority, RunState
 
 DONE_SHOWN_DAYS = 7
 SECTION_LIMIT = 50
 SEARCH_LIMIT = 50
+LOOKED_AT = SEARCH_LIMIT + 1
 
 
 def _count_per_case(images_or_runs: QuerySet, case_path: str) -> Coalesce:
@@ -40,9 +43,12 @@ def cases_of_site(user: User) -> QuerySet[Case]:
 
 @dataclass(frozen=True)
 class Section:
+    """`more`: there are cases beyond these."""
+
     key: str
     title: str
     cases: list[Case]
+    more: bool
 
 
 def technician_sections(user: User) -> list[Section]:
@@ -52,25 +58,22 @@ def technician_sections(user: User) -> list[Section]:
     under_way = (CaseState.SUBMITTED, *WORKLIST_STATES)
     ended = (CaseState.SIGNED, CaseState.CANCELLED)
     sections = [
-        Section("needs_you", "Needs you", list(mine.filter(state=CaseState.RETURNED).order_by("submitted_at"))),
-        Section(
-            "in_progress",
-            "In progress",
-            list(mine.filter(state__in=under_way).order_by("priority", "submitted_at")[:SECTION_LIMIT]),
-        ),
-        Section(
-            "drafts",
-            "Drafts",
-            list(mine.filter(state=CaseState.DRAFT).order_by("-created_at")[:SECTION_LIMIT]),
-        ),
-        Section(
+        _section("needs_you", "Needs you", mine.filter(state=CaseState.RETURNED).order_by("submitted_at")),
+        _section("in_progress", "In progress", mine.filter(state__in=under_way).order_by("priority", "submitted_at")),
+        _section("drafts", "Drafts", mine.filter(state=CaseState.DRAFT).order_by("-created_at")),
+        _section(
             "done",
             f"Done in the last {DONE_SHOWN_DAYS} days",
-            list(mine.filter(state__in=ended, created_at__gte=since).order_by("-created_at")[:SECTION_LIMIT]),
+            mine.filter(state__in=ended, created_at__gte=since).order_by("-created_at"),
         ),
     ]
     queue_positions_add(sections[1].cases)
     return sections
+
+
+def _section(key: str, title: str, cases: QuerySet[Case]) -> Section:
+    found = list(cases[: SECTION_LIMIT + 1])
+    return Section(key, title, found[:SECTION_LIMIT], more=len(found) > SECTION_LIMIT)
 
 
 def queue_positions_add(cases: Iterable[Case]) -> None:
@@ -150,15 +153,41 @@ def worklist_counts(user: User) -> WorklistCounts:
     return WorklistCounts(**counts)
 
 
-def cases_search(user: User, query: str) -> list[Case]:
-    """Cases of the site whose MRN or accession number begins with the query; exact hits first."""
+@dataclass(frozen=True)
+class Found:
+    """`more`: there are cases beyond these."""
+
+    cases: list[Case]
+    more: bool = False
+
+
+def cases_search(user: User, query: str) -> Found:
+    """Cases of the site whose MRN or accession number begins with the query: exact hits first, then the newest.
+
+    Of more than SEARCH_LIMIT numbers that begin so the highest are taken, which indexes find whatever the archive
+    holds; laboratories count upwards, so those are the newest.
+    """
     query = query.strip()
     if not query or "\0" in query:
-        return []
-    matches = Q(accession_number__istartswith=query) | Q(patient__mrn__istartswith=query)
-    found = cases_with_counts(cases_of_site(user).filter(matches)).order_by("-created_at")[:SEARCH_LIMIT]
-    exact = query.casefold()
-    return sorted(found, key=lambda case: exact not in (case.accession_number.casefold(), case.patient.mrn.casefold()))
+        return Found([])
+    cases = cases_of_site(user)
+    numbers = beginning_with(cases, "accession_number", query)
+    patients = beginning_with(Patient.objects.filter(site=user.site_id), "mrn", query)
+    exact_first = When(Q(accession_number__iexact=query) | Q(patient__mrn__iexact=query), then=0)
+    order = (sql.Case(exact_first, default=1), "-created_at")
+    of_patients = cases.filter(patient__in=patients).order_by(*order).values_list("pk", flat=True)[:LOOKED_AT]
+    ids = {*numbers, *of_patients}
+    found = list(cases_with_counts(Case.objects.filter(pk__in=ids)).order_by(*order))
+    return Found(found[:SEARCH_LIMIT], more=max(len(found), len(patients)) > SEARCH_LIMIT)
+
+
+def beginning_with(records: QuerySet, number: str, query: str) -> list[UUID]:
+    """The record of this very number, and those of the highest numbers that begin so, in either case of letters."""
+    folded = Upper(Value(query))
+    numbered = records.annotate(folded=Collate(Upper(number), "C"))
+    exact = numbered.filter(folded=folded).values_list("pk", flat=True)[:1]
+    begun = numbered.filter(folded__startswith=folded).order_by("-folded").values_list("pk", flat=True)
+    return list(dict.fromkeys([*exact, *begun[:LOOKED_AT]]))
 
 
 def prior_cases(case: Case) -> QuerySet[Case]:

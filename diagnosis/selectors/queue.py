@@ -7,7 +7,7 @@ from django.db.models import Count, Min
 from django.db.models.functions import Now
 
 from diagnosis.models import PredictionRun, WorkerHeartbeat
-from diagnosis.states import RunState
+from diagnosis.states import OPEN_RUN_STATES, RunState
 
 SWEEPER = "sweeper"
 LOADING = "Loading the models."
@@ -25,16 +25,13 @@ class QueueStatus:
 
 def queue_status() -> QueueStatus:
     counts = dict(
-        PredictionRun.objects.filter(state__in=[RunState.QUEUED, RunState.RUNNING, RunState.FAILED])
-        .order_by()
-        .values_list("state")
-        .annotate(n=Count("pk"))
+        PredictionRun.objects.filter(state__in=OPEN_RUN_STATES).order_by().values_list("state").annotate(n=Count("pk"))
     )
     oldest = PredictionRun.objects.filter(state=RunState.QUEUED).aggregate(at=Min("queued_at"))["at"]
     return QueueStatus(
         queued=counts.get(RunState.QUEUED, 0),
         running=counts.get(RunState.RUNNING, 0),
-        failed=counts.get(RunState.FAILED, 0),
+        failed=PredictionRun.objects.filter(state=RunState.FAILED).count(),
         oldest_queued_at=oldest,
     )
 

@@ -48,7 +48,7 @@ def case_list(request: SignedInRequest) -> HttpResponse:
 @require_GET
 def search(request: SignedInRequest) -> HttpResponse:
     query = request.GET.get("q", "")[:80]
-    return render(request, "diagnosis/cases/search.html", {"query": query, "cases": cases_search(request.user, query)})
+    return render(request, "diagnosis/cases/search.html", {"query": query, "found": cases_search(request.user, query)})
 
 
 @requires(SUBMIT)

@@ -1,4 +1,4 @@
-"""An archive of any size in plain SQL: three years of one laboratory, all signed but for the newest cases.
+"""An archive of any size in plain SQL: three years of one laboratory, some of the last week's cases still open.
 
 Everything follows from the number of a case by hashing, so that an archive is the same each time it is made. Triggers
 and foreign keys rest meanwhile, and plain indexes are made again at the end; constraints and identities hold.
@@ -10,8 +10,9 @@ from typing import Any
 
 from django.db import connection
 
-TABLES = ("patient", "case", "smearimage", "predictionrun", "reading", "timelineevent")
+TABLES = ("patient", "case", "smearimage", "predictionrun", "caseprediction", "reading", "timelineevent")
 IMAGES_PER_CASE = 3
+RECENT, OPEN = 600, 400
 
 FUNCTIONS = """
 CREATE OR REPLACE FUNCTION pg_temp.of(kind text, number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
@@ -28,7 +29,8 @@ CREATE OR REPLACE FUNCTION pg_temp.about(truth text, number bigint, salt int, ri
     RETURN CASE WHEN pg_temp.share(number, salt) < right_in THEN truth ELSE pg_temp.class(number, salt + 1) END;
 """
 
-# `open` cases are the newest; times of all are spread over three years, so that a larger archive is a busier place.
+# The newest RECENT cases came within a week, whatever the size, and OPEN of them are open: so a page shows as much
+# over any. All others are spread over three years, so that a larger archive was a busier place.
 PLAN = """
 CREATE TEMPORARY TABLE plan AS
 SELECT i, pg_temp.of('case', i) AS id, pg_temp.class(i, 1) AS truth,
@@ -38,21 +40,27 @@ SELECT i, pg_temp.of('case', i) AS id, pg_temp.class(i, 1) AS truth,
                      WHEN pg_temp.share(i, 3) < 0.85 THEN 'in_review'
                      WHEN pg_temp.share(i, 3) < 0.95 THEN 'submitted' ELSE 'returned' END
             WHEN pg_temp.share(i, 3) < 0.01 THEN 'cancelled' ELSE 'signed' END AS state,
-       now() - interval '1 hour' - (rank + pg_temp.share(i, 4)) * interval '1096 days' / %(cases)s AS submitted_at,
+       now() - interval '1 hour' - CASE
+           WHEN rank < %(recent)s THEN (rank + pg_temp.share(i, 4)) / %(recent)s * week
+           ELSE week
+                + (rank - %(recent)s + pg_temp.share(i, 4)) / (%(cases)s - %(recent)s) * (interval '1096 days' - week)
+       END AS submitted_at,
        exp(3 + 0.8 * pg_temp.bell(i, 5)) * interval '1 second' AS prediction,
        exp(7 + 1.0 * pg_temp.bell(i, 9)) * interval '1 second' AS waiting,
        exp(5.5 + 0.8 * pg_temp.bell(i, 13)) * interval '1 second' AS reading,
        (%(readers)s::uuid[])[1 + floor(pg_temp.share(i, 17) * cardinality(%(readers)s::uuid[]))::int] AS reader,
        pg_temp.share(i, 18) < 0.1 AS second
 FROM (
-    SELECT i, %(cases)s - i AS rank FROM generate_series(1, %(cases)s) AS i
+    SELECT i, %(cases)s - i AS rank, least(interval '7 days', interval '1096 days' * %(recent)s / %(cases)s) AS week
+    FROM generate_series(1, %(cases)s) AS i
 ) numbered
 """
 
 LOAD = (
     """
     INSERT INTO diagnosis_patient (id, site_id, mrn, family_name, given_name, birth_date, sex, created_at)
-    SELECT pg_temp.of('patient', i), %(site)s, 'P-' || i, 'Family ' || mod(i, 5003), 'Given ' || mod(i, 211),
+    SELECT pg_temp.of('patient', i), %(site)s, 'P-' || lpad(i::text, 7, '0'),
+           'Family ' || mod(i, 5003), 'Given ' || mod(i, 211),
            date '1940-01-01' + mod(i, 25000)::int, CASE WHEN mod(i, 2) = 0 THEN 'female' ELSE 'male' END, now()
     FROM generate_series(0, %(cases)s / 2) AS i
     """,
@@ -60,7 +68,8 @@ LOAD = (
     INSERT INTO diagnosis_case (id, site_id, patient_id, accession_number, specimen, stain, objective, image_kind,
                                 priority, clinical_note, state, triage, submitted_by_id, reader_id, first_reader_id,
                                 signed_by_id, returned_reason, created_at, submitted_at, ready_at, signed_at)
-    SELECT id, %(site)s, pg_temp.of('patient', i / 2), 'A-' || i, 'peripheral_blood', 'wright_giemsa', '100',
+    SELECT id, %(site)s, pg_temp.of('patient', i / 2), 'A-' || lpad(i::text, 7, '0'),
+           'peripheral_blood', 'wright_giemsa', '100',
            'field', priority, 'Pancytopenia.', state,
            CASE WHEN pg_temp.share(i, 20) < 0.1 THEN 'uncertain' ELSE 'none' END, %(technician)s,
            CASE WHEN state IN ('signed', 'in_review') THEN reader END,
@@ -113,6 +122,12 @@ LOAD = (
     ) run
     """,
     """
+    INSERT INTO diagnosis_caseprediction (case_id, model_version_id, image_count, answered_count, abstained_count,
+                                          label, probabilities, computed_at)
+    SELECT id, %(version)s, 3, 3, 0, truth, jsonb_build_object(truth, 0.9), submitted_at + prediction
+    FROM plan WHERE state <> 'submitted'
+    """,
+    """
     INSERT INTO diagnosis_timelineevent (case_id, kind, at, actor_id, from_state, to_state, reason)
     SELECT id, 'moved', submitted_at, %(technician)s::uuid, 'draft', 'submitted', '' FROM plan
     UNION ALL
@@ -156,9 +171,9 @@ LOAD = (
 )
 
 
-def archive_fill(*, cases: int, open_cases: int, people: dict[str, Any]) -> None:
-    """So many cases of the site, technician, readers and version in `people`; the newest are still open."""
-    given: dict[str, Any] = {"cases": cases, "open": open_cases, **people}
+def archive_fill(*, cases: int, people: dict[str, Any]) -> None:
+    """So many cases, more than RECENT, of the site, technician, readers and version in `people`."""
+    given: dict[str, Any] = {"cases": cases, "recent": RECENT, "open": OPEN, **people}
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off")
         cursor.execute("SET maintenance_work_mem = '512MB'")

@@ -10,8 +10,19 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from diagnosis.models import Case, ModelVersion
-from diagnosis.selectors.cases import cases_search, prior_cases, readable_next, technician_sections, worklist
+from diagnosis.models import Case, ModelVersion, Patient
+from diagnosis.selectors.cases import (
+    SEARCH_LIMIT,
+    SECTION_LIMIT,
+    beginning_with,
+    cases_of_site,
+    cases_search,
+    prior_cases,
+    readable_next,
+    technician_sections,
+    worklist,
+)
+from diagnosis.selectors.queue import queue_status
 from diagnosis.services.cases import case_ask_second_read, case_return
 from tests.conftest import SignedIn
 from tests.factories import CaseFactory, PatientFactory, case_in_review, predicted_case, signed_case, submitted_case
@@ -36,17 +47,52 @@ class TestSearch:
         patient = PatientFactory(site=technician.site, mrn="4711-A")
         case = CaseFactory(submitted_by=technician, patient=patient, accession_number="B-2041")
         for query in ("4711", "4711-a", "B-20", " b-2041 "):
-            assert cases_search(technician, query) == [case]
+            assert cases_search(technician, query).cases == [case]
         for query in ("711", "2041", "", " ", "%", "_", "4711_A", "\0"):
-            assert cases_search(technician, query) == []
+            assert cases_search(technician, query).cases == []
 
     def test_the_exact_number_comes_first(self, technician: User) -> None:
         exact = CaseFactory(submitted_by=technician, accession_number="C-1")
         longer = CaseFactory(submitted_by=technician, accession_number="C-10")
-        assert cases_search(technician, "c-1") == [exact, longer]
+        assert cases_search(technician, "c-1").cases == [exact, longer]
+
+    def test_an_exact_hit_is_found_among_more_than_are_shown(self, technician: User) -> None:
+        """The newest of the highest numbers, and it is said that there are more."""
+        exact = CaseFactory(submitted_by=technician, accession_number="D-1")
+        of_exact = CaseFactory(submitted_by=technician, patient=PatientFactory(site=technician.site, mrn="D"))
+        later = [CaseFactory(submitted_by=technician, accession_number=f"d-1{n:03}") for n in range(SEARCH_LIMIT)]
+        Case.objects.filter(pk__in=[exact.pk, of_exact.pk]).update(created_at="2020-01-01T00:00Z")
+        found = cases_search(technician, "D-1")
+        assert (found.cases[0], len(found.cases), found.more) == (exact, SEARCH_LIMIT, True)
+        assert "There are more cases than these 50." in SignedIn(technician).get("/search/?q=d-1").content.decode()
+        assert cases_search(technician, "d").cases[0] == of_exact
+        few = cases_search(technician, "d-104")
+        assert (set(few.cases), few.more) == (set(later[40:]), False)
+
+    @pytest.mark.parametrize(
+        ("number", "index"), [("accession_number", "case_by_accession"), ("mrn", "patient_by_mrn")]
+    )
+    def test_numbers_are_found_by_index(self, number: str, index: str, technician: User) -> None:
+        site = technician.site
+        names = {"site": site, "family_name": "Many", "given_name": "Of them"}
+        patients = Patient.objects.bulk_create(Patient(mrn=f"P-{n}", **names) for n in range(1000))
+        Case.objects.bulk_create(
+            Case(site=site, patient=patient, accession_number=f"A-{n}", submitted_by=technician)
+            for n, patient in enumerate(patients)
+        )
+        records = Patient.objects.filter(site=site) if number == "mrn" else cases_of_site(technician)
+        with connection.cursor() as cursor, CaptureQueriesContext(connection) as asked:
+            cursor.execute("ANALYZE diagnosis_case, diagnosis_patient")
+            beginning_with(records, number, "e-1")
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            for query in [entry["sql"] for entry in asked.captured_queries if entry["sql"].startswith("SELECT")]:
+                cursor.execute("EXPLAIN " + query)
+                plan = "\n".join(row[0] for row in cursor.fetchall())
+                assert f"using {index}" in plan, plan
+                assert "Sort" not in plan, plan
 
     def test_nothing_of_another_site_is_found(self, technician: User) -> None:
-        assert cases_search(technician, CaseFactory().accession_number) == []
+        assert cases_search(technician, CaseFactory().accession_number).cases == []
 
     @pytest.mark.parametrize("query", ["\0", "'", "<b>", "%00", "A" * 5000])
     def test_the_page_takes_any_text(self, query: str, technician: User) -> None:
@@ -112,6 +158,13 @@ class TestTechniciansList:
         page = SignedIn(technician).get("/cases/").content.decode()
         assert "Out of focus." in page
 
+    def test_a_section_that_is_cut_says_so(self, technician: User) -> None:
+        for n in range(SECTION_LIMIT + 1):
+            CaseFactory(submitted_by=technician, accession_number=f"F-{n}")
+        drafts = next(section for section in technician_sections(technician) if section.key == "drafts")
+        assert (len(drafts.cases), drafts.more) == (SECTION_LIMIT, True)
+        assert '<span class="count">50+</span>' in SignedIn(technician).get("/cases/").content.decode()
+
     def test_a_waiting_case_knows_its_place(self, technician: User, model_version: ModelVersion) -> None:
         cases = [submitted_case(technician, images=1, priority=priority) for priority in (2, 0, 2)]
         (in_progress,) = (s for s in technician_sections(technician) if s.key == "in_progress")
@@ -172,6 +225,22 @@ class TestCost:
         case = submitted_case(technician, images=3)
         for user in (technician, haematologist):
             assert self.queries(SignedIn(user), f"/cases/{case.pk}/{page}") <= CASE_QUERIES
+
+    def test_what_is_open_is_found_without_reading_all_runs(
+        self, technician: User, model_version: ModelVersion
+    ) -> None:
+        submitted_case(technician, images=3)
+        with CaptureQueriesContext(connection) as captured:
+            queue_status()
+            technician_sections(technician)
+        asked = [entry["sql"] for entry in captured if 'FROM "diagnosis_predictionrun"' in entry["sql"]]
+        assert len(asked) >= 4
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            for query in asked:
+                cursor.execute("EXPLAIN " + query)
+                plan = "\n".join(row[0] for row in cursor.fetchall())
+                assert "Seq Scan on diagnosis_predictionrun" not in plan, plan
 
     def test_a_step_at_the_reading_station(
         self, technician: User, haematologist: User, model_version: ModelVersion

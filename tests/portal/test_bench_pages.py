@@ -39,5 +39,5 @@ def test_every_page_opens_over_both_archives_in_few_queries() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=850)
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)}
-    assert {"worklist", "case page", "search by MRN", "dashboard: live performance"} <= set(rows)
+    assert {"worklist", "case page", "search by MRN", "live performance, a year"} <= set(rows)
     assert all(row["queries"] <= 12 for row in rows.values()), rows

@@ -77,9 +77,10 @@ def test_abstention_and_refusal(drifted: Archive, scope: Scope) -> None:
 
 @pytest.mark.parametrize("measure", ["sharpness", "exposure", "stain"])
 def test_quality_in_tenths_of_the_images_before(measure: str, drifted: Archive, scope: Scope) -> None:
-    """Of the very steps of one hundredth they are counted in; and near to what the raw numbers give."""
+    """Of the very steps they are counted in; and near to what the raw numbers give."""
     raw = [np.array([row.quality[measure] for row in part]) for part in halves(drifted, scope)]
-    stepped = [np.floor(np.log(part) / np.log(1.01)) for part in raw]
+    step = 1.01 if measure == "exposure" else 1.03
+    stepped = [np.floor(np.log(part) / np.log(step)) for part in raw]
 
     def index(before: np.ndarray, after: np.ndarray) -> float:
         edges = np.quantile(before, np.arange(1, 10) / 10, method="inverted_cdf")

@@ -107,7 +107,9 @@ def test_the_confusion_matrix_is_scikit_learns(
     expected = theirs.confusion_matrix(truth, probabilities.argmax(1))
     assert [list(row[1:5]) for row in figure.rows] == expected.tolist()
     assert column(figure, "All") == expected.sum(1).tolist()
-    assert column(figure, "Right") == pytest.approx((expected.diagonal() / expected.sum(1)).tolist())
+    shares = theirs.confusion_matrix(truth, probabilities.argmax(1), normalize="true")
+    assert column(figure, "Right") == pytest.approx(shares.diagonal().tolist())
+    assert np.array([row[-4:] for row in figure.rows], float) == pytest.approx(shares)
 
 
 def test_the_drawn_matrix_holds_row_shares(groups: list[Group], pick: Pick) -> None:

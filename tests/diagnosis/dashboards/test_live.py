@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics as theirs
@@ -41,6 +42,8 @@ def test_the_confusion_matrix_is_scikit_learns(archive: Archive, groups: list[Gr
     figure = pick(groups, "confusion")
     assert [list(row[1:5]) for row in figure.rows[:4]] == expected.tolist()
     assert [row[5] for row in figure.rows[:4]] == expected.sum(1).tolist()
+    shares = expected / expected.sum(1, keepdims=True)
+    assert np.array([row[6:] for row in figure.rows[:4]], float) == pytest.approx(shares)
 
 
 def test_kappa_is_scikit_learns(archive: Archive, groups: list[Group], pick: Pick) -> None:

@@ -299,6 +299,12 @@ class TestFacts:
             assert said in shown
         assert evaluated.weights_sha256 in shown
         assert "Confusion matrix" in shown
+        addresses = re.findall(r'href="([^"]+\.csv)"', shown)
+        assert {address.rsplit("/", 1)[1] for address in addresses} >= {"sources.csv", "steps.csv", "confusion.csv"}
+        for address in addresses:
+            assert SignedIn(technician).get(address)["Content-Type"].startswith("text/csv")
+        sources = next(address for address in addresses if address.endswith("sources.csv"))
+        assert b"taleqani,training,3256" in SignedIn(technician).get(sources).content
 
     def test_a_manifest_with_little_in_it_still_has_a_page(
         self, model_version: ModelVersion, technician: User

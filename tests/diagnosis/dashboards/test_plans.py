@@ -60,6 +60,6 @@ def test_what_is_past_is_read_from_summaries_alone(name: str, archive: Archive, 
 @pytest.mark.parametrize("place", range(len(COUNTED)))
 def test_counting_a_day_reads_no_whole_table(place: int, archive: Archive) -> None:
     now = timezone.now()
-    parameters = {"site": archive.site.pk, "start": now, "end": now, "zone": "UTC"}
+    parameters = {"site": archive.site.pk, "start": now, "end": now, "zone": "UTC", "general": ["other"]}
     plan = plan_of(COUNTED[place], parameters)
     assert tables_read_whole(plan) == [], plan

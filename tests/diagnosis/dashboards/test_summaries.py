@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Site, User
-from diagnosis.dashboards.days import periods
+from diagnosis.dashboards.days import SPANS, periods
 from diagnosis.dashboards.filters import Scope, default_days
 from diagnosis.dashboards.live import live_groups
 from diagnosis.dashboards.operations import operations_groups
@@ -122,7 +122,7 @@ def test_a_version_that_looks_at_the_archive_later_is_counted_on_the_day_of_the_
     assert sum(row[1] for row in pick(live_groups(later, scope), "outcomes").rows) == case.images.count()
 
 
-@pytest.mark.parametrize("days", [1, 3, 6, 7, 8, 13, 14, 20, 45, 90])
+@pytest.mark.parametrize("days", [1, 3, 6, 7, 8, 13, 14, 20, 45, 90, 366])
 def test_periods_cover_each_day_once(days: int) -> None:
     for offset in range(7):
         since = datetime.date(2026, 3, 1) + datetime.timedelta(days=offset)
@@ -134,8 +134,10 @@ def test_periods_cover_each_day_once(days: int) -> None:
             for place in range(span)
         ]
         assert sorted(covered) == [since + datetime.timedelta(days=place) for place in range(days)]
-        assert all(day.weekday() == 0 for span, day in zip(spans, first, strict=True) if span == 7)
-        assert len(spans) <= days // 7 + 12
+        assert all(day.weekday() == 0 for span, day in zip(spans, first, strict=True) if span > 1)
+        assert set(spans) <= set(SPANS)
+        assert len(spans) <= days // 28 + 18
+        assert max(periods(since, until, longest=7)[0]) <= 7
 
 
 def test_other_targets_or_another_time_zone_count_everything_again(archive: Archive, site: Site) -> None:
