@@ -1,13 +1,8 @@
-"""The scripts of the pages in a real browser: keys, theme, clocks, uploads and the reading station, under the real
+"""The scripts of the pages in a real browser: keys, theme, clocks and the reading station, under the real
 Content-Security-Policy."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
-from django.conf import settings
-from django.test import Client
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from accounts.models import User
 from diagnosis.models import Case, ModelVersion, PredictionRun, Reading, SmearImage
@@ -15,51 +10,16 @@ from diagnosis.services.cases import case_advance, case_claim
 from diagnosis.services.readings import images_agree_all, own_read_enter
 from tests.factories import (
     CELL_CLASSES,
-    PatientFactory,
     case_in_review,
     cells,
-    draft_case,
     end_run,
     predicted_case,
-    smear_jpeg,
     submitted_case,
 )
+from tests.portal.conftest import Open
 from worker.pooling import case_pool
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def as_user(browser: Browser, live_server: object, model_version: ModelVersion) -> Iterator[Open]:
-    """A page in which this user is signed in; nothing may go wrong in it that the test did not bring about."""
-    contexts, problems = [], []
-
-    def start(user: User, **options: object) -> Page:
-        client = Client()
-        client.force_login(user, backend="accounts.backends.RoleBackend")
-        base = str(live_server.url)  # type: ignore[attr-defined]
-        context = browser.new_context(base_url=base, viewport={"width": 1280, "height": 800}, **options)
-        session = client.cookies[settings.SESSION_COOKIE_NAME].value
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": base}])
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: problems.append(said.text) if is_problem(said.type, said.text) else None)
-        return page
-
-    yield start
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-def is_problem(kind: str, text: str) -> bool:
-    """Policy violations and script errors; refused forms and cut connections are logged as well, and are meant."""
-    meant = ("status of 4", "net::ERR_", "htmx:sendError", "htmx:afterRequest")
-    return kind == "error" and not any(words in text for words in meant)
 
 
 @pytest.fixture
@@ -166,126 +126,6 @@ class TestEveryPage:
             for path in paths:
                 page.goto(path)
                 assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
-
-
-class TestUpload:
-    @pytest.fixture
-    def images(self, tmp_path: Path) -> list[Path]:
-        paths = [tmp_path / f"field_{number}.jpg" for number in (1, 2)]
-        for number, path in enumerate(paths):
-            path.write_bytes(smear_jpeg(seed=number))
-        return paths
-
-    def test_files_wait_until_patient_and_accession_are_known(
-        self, as_user: Open, technician: User, images: list[Path]
-    ) -> None:
-        patient = PatientFactory(site=technician.site, mrn="100482", family_name="Ruiz", given_name="Ana")
-        page = as_user(technician)
-        page.goto("/cases/new/")
-        page.set_input_files("#id_images", images)
-        expect(page.locator("[data-upload-summary]")).to_have_text("2 waiting for patient and accession number")
-        page.fill("#id_mrn", patient.mrn)
-        page.keyboard.press("Enter")
-        expect(page.locator("#patient-lookup")).to_contain_text("Ana Ruiz")
-        expect(page.get_by_label("Family name")).not_to_be_visible()
-        expect(page.locator("#id_accession_number")).to_be_focused()
-        page.keyboard.type("A-77")
-        page.keyboard.press("Enter")
-        expect(page.locator("li.tile[data-image]")).to_have_count(2)
-        case = Case.objects.get(accession_number="A-77")
-        assert case.patient == patient
-        assert page.url.endswith(f"/cases/{case.pk}/edit/")
-        page.get_by_role("button", name="Submit case").click()
-        page.wait_for_url(f"**/cases/{case.pk}/")
-        case.refresh_from_db()
-        assert case.state in {"submitted", "awaiting_review"}
-
-    def test_an_unknown_mrn_asks_for_the_patient(self, as_user: Open, technician: User, images: list[Path]) -> None:
-        page = as_user(technician)
-        page.goto("/cases/new/")
-        page.fill("#id_mrn", "200")
-        page.keyboard.press("Tab")
-        expect(page.locator("#patient-lookup")).to_contain_text("This MRN is new here")
-        page.fill("#id_accession_number", "A-78")
-        page.set_input_files("#id_images", images)
-        page.get_by_role("button", name="Submit case").click()
-        expect(page.get_by_text("enter the patient's family name")).to_be_visible()
-        assert not Case.objects.exists()
-        page.get_by_label("Family name").fill("Okoro")
-        page.get_by_label("Given name").fill("Joy")
-        page.get_by_label("Birth date").fill("1984-02-29")
-        page.get_by_role("button", name="Save draft").click()
-        expect(page.locator("li.tile[data-image]")).to_have_count(2)
-        assert Case.objects.get().state == "draft"
-
-    def test_what_is_refused_is_named_and_can_be_left_out(
-        self, as_user: Open, technician: User, images: list[Path], tmp_path: Path
-    ) -> None:
-        page = as_user(technician)
-        case = draft_case(technician, images=0)
-        bad = tmp_path / "letter <b>.jpg"
-        bad.write_bytes(b"%PDF-1.7")
-        archive = tmp_path / "all.zip"
-        archive.write_bytes(b"PK")
-        page.goto(f"/cases/{case.pk}/edit/")
-        page.set_input_files("#id_images", [images[0], bad, archive])
-        expect(page.locator("[data-upload-notice]")).to_contain_text("all.zip: archives are not opened here")
-        rejected = page.locator("[data-rejected]")
-        expect(rejected.locator(".tile-name")).to_have_text("letter <b>.jpg")
-        page.get_by_role("button", name="Submit case").click()
-        page.get_by_role("button", name="Submit without it").click()
-        page.wait_for_url(f"**/cases/{case.pk}/")
-        assert case.images.count() == 1
-
-    def test_a_broken_connection_keeps_the_file(self, as_user: Open, technician: User, images: list[Path]) -> None:
-        case = draft_case(technician, images=0)
-        page = as_user(technician)
-        page.goto(f"/cases/{case.pk}/edit/")
-        broken = [True]
-
-        def sometimes(route: Route) -> None:
-            route.abort() if broken and broken.pop() else route.continue_()
-
-        page.route("**/images/", sometimes)
-        page.set_input_files("#id_images", images[0])
-        expect(page.get_by_text("The connection broke off.")).to_be_visible()
-        assert not case.images.exists()
-        page.get_by_role("button", name="Try again").click()
-        expect(page.locator("li.tile[data-image]")).to_have_count(1)
-        assert case.images.count() == 1
-
-    def test_images_stand_in_the_order_they_were_chosen_in(
-        self, as_user: Open, technician: User, tmp_path: Path
-    ) -> None:
-        case = draft_case(technician, images=1)
-        files = [tmp_path / f"field_{number}.jpg" for number in range(1, 5)]
-        for number, path in enumerate(files):
-            path.write_bytes(smear_jpeg(seed=70 + number))
-        page = as_user(technician)
-        held: list[Route] = []
-
-        def last_one_first(route: Route) -> None:
-            held.append(route)
-            if len(held) == 3:  # three go up side by side
-                for waiting in reversed(held):
-                    waiting.continue_()
-            elif len(held) > 3:
-                route.continue_()
-
-        page.goto(f"/cases/{case.pk}/edit/")
-        page.route("**/images/", last_one_first)
-        page.set_input_files("#id_images", files)
-        expect(page.locator("li.tile[data-image]")).to_have_count(5)
-        assert list(case.images.values_list("file_name", flat=True)[1:]) == [path.name for path in files]
-
-    def test_an_image_can_be_taken_out(self, as_user: Open, technician: User) -> None:
-        case = draft_case(technician, images=2)
-        page = as_user(technician)
-        page.goto(f"/cases/{case.pk}/edit/")
-        page.locator(".tile").first.hover()
-        page.locator("[data-remove]").first.click()
-        expect(page.locator("li.tile[data-image]")).to_have_count(1)
-        assert case.images.filter(withdrawn_at__isnull=True).count() == 1
 
 
 class TestReadingStation:

@@ -16,6 +16,7 @@ let saving = null;
 let refusedFields = "";
 let leaving = false;
 let submitWithoutRejected = false;
+let signedOut = false;
 
 const token = () => form.elements.namedItem("csrfmiddlewaretoken").value;
 const waiting = () => entries.filter((entry) => entry.state === "waiting");
@@ -31,13 +32,14 @@ function element(tag, className, text) {
   return node;
 }
 
-function say(text, tone = "warning") {
+function say(text, tone = "warning", action = null) {
   notice.replaceChildren();
   if (!text) return;
   const box = element("div", `notice notice-${tone}`);
   const icon = element("i", `bi ${noticeIcons[tone]}`);
   icon.setAttribute("aria-hidden", "true");
   box.append(icon, element("p", "grow", text));
+  if (action) box.append(action);
   notice.append(box);
 }
 
@@ -144,7 +146,8 @@ async function save({ quietly = false } = {}) {
   return saving;
 }
 
-async function sendFields(quietly) {
+async function sendFields(quietly, renewed = false) {
+  if (signedOut) await renew();
   const sent = fingerprint();
   let response;
   try {
@@ -162,6 +165,7 @@ async function sendFields(quietly) {
     showFieldErrors(await response.text(), quietly);
     return false;
   }
+  if (response.status === 403 && !renewed && (await renew())) return sendFields(quietly, true);
   if (!response.ok || !response.headers.get("content-type")?.includes("json")) {
     say(response.redirected ? "You are signed out. Sign in in another tab, then try again." : "Saving failed. Try again in a moment.", "error");
     return false;
@@ -215,8 +219,23 @@ async function proceed() {
     if (!waiting().length || !fieldsReady() || saving || refusedFields === fingerprint()) return;
     if (!(await save({ quietly: true }))) return;
   }
+  if (signedOut && waiting().length) {
+    waiting().forEach((entry) => setFailed(entry, "You are signed out."));
+    if (!running) sayFailed();
+  }
   while (running < atOnce && waiting().length) send(waiting()[0]);
   report();
+}
+
+/* Who signs in again in another tab gets another token there: this page takes it from a fresh copy of itself. */
+async function renew() {
+  const page = await fetch(form.dataset.editUrl || location.href).catch(() => null);
+  if (!page?.ok || page.redirected) return false;
+  const fresh = new DOMParser().parseFromString(await page.text(), "text/html").querySelector("#case-form [name=csrfmiddlewaretoken]");
+  if (!fresh) return false;
+  form.elements.namedItem("csrfmiddlewaretoken").value = fresh.value;
+  signedOut = false;
+  return true;
 }
 
 function send(entry) {
@@ -243,8 +262,9 @@ function send(entry) {
 function settle(entry, request) {
   const answer = new DOMParser().parseFromString(`<ul>${request.responseText}</ul>`, "text/html").querySelector("li");
   if (!answer || ![201, 422].includes(request.status)) {
-    const signedOut = request.responseURL && !request.responseURL.endsWith(form.dataset.uploadUrl);
-    fail(entry, signedOut ? "You are signed out. Sign in in another tab." : "The server could not take it.");
+    const led = request.responseURL && new URL(request.responseURL).pathname;
+    if (request.status === 403 || (led && led !== form.dataset.uploadUrl)) signedOut = true;
+    fail(entry, signedOut ? "You are signed out." : "The server could not take it.");
     return;
   }
   entry.state = request.status === 201 ? "done" : "rejected";
@@ -255,32 +275,60 @@ function settle(entry, request) {
 }
 
 function fail(entry, sentence) {
+  setFailed(entry, sentence);
+  release();
+}
+
+function setFailed(entry, sentence) {
   entry.state = "failed";
   setNote(entry, sentence, "text-problem");
   const again = element("button", "btn btn-sm", "Try again");
   again.type = "button";
   const out = element("button", "btn btn-sm btn-quiet", "Take out");
   out.type = "button";
-  again.addEventListener("click", () => {
-    again.remove();
-    out.remove();
-    entry.state = "waiting";
-    setNote(entry, "in line");
-    proceed();
-  });
+  again.addEventListener("click", () => retry([entry]));
   out.addEventListener("click", () => {
     entry.state = "dropped";
     entry.tile.remove();
     report();
   });
   entry.tile.append(again, out);
-  release();
+}
+
+async function retry(chosen) {
+  if (signedOut && !(await renew())) {
+    sayFailed();
+    return;
+  }
+  say("");
+  for (const entry of chosen) {
+    entry.tile.querySelectorAll("button").forEach((button) => button.remove());
+    entry.state = "waiting";
+    setNote(entry, "in line");
+  }
+  await proceed();
+}
+
+function sayFailed() {
+  const all = element("button", "btn btn-sm", "Try all again");
+  all.type = "button";
+  all.addEventListener("click", () => retry(failed()));
+  const count = failed().length === 1 ? "1 image was not sent" : `${failed().length} images were not sent`;
+  say(
+    signedOut
+      ? `You are signed out, so ${count}. Sign in in another tab, come back here and try again; what was entered and chosen is kept.`
+      : `${count}. Try again or take out what is not needed, then submit.`,
+    "error",
+    all,
+  );
 }
 
 function release() {
   running -= 1;
   proceed();
-  if (!pending().length) form.dispatchEvent(new Event("leukoscope:idle"));
+  if (pending().length) return;
+  if (signedOut || failed().length > 1) sayFailed();
+  form.dispatchEvent(new Event("leukoscope:idle"));
 }
 
 const idle = () =>
@@ -304,11 +352,11 @@ function post(url) {
 
 async function submitCase(button) {
   if (!(await save())) return;
-  proceed();
+  await retry(failed());
   if (pending().length) say("The case is submitted as soon as its last image has arrived.", "info");
   await idle();
   if (failed().length) {
-    say("Some images were not sent. Try them again or take them out, then submit.", "error");
+    sayFailed();
     return;
   }
   if (rejected() && !submitWithoutRejected) {
