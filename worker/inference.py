@@ -134,13 +134,17 @@ def decisive(manifest: dict[str, Any]) -> dict[str, Any]:
 def serving(loaded: Loaded) -> Serving:
     """Ready means: whatever is handed in now will be predicted."""
     served = loaded.any
-    reasons = filter(None, map(engine_reason, loaded.predictors.values()))
+    reasons = [
+        f"{predictor.manifest.task} {predictor.manifest.version}: {reason}"
+        for predictor in loaded.predictors.values()
+        if (reason := engine_reason(predictor))
+    ]
     return Serving(
         ready=served is not None and not loaded.problems,
         device=served.device if served else "",
         backend=served.backend if served else "",
         loaded=sorted(f"{p.manifest.task} {p.manifest.version}" for p in loaded.predictors.values()),
-        message=" ".join([*loaded.problems, *loaded.asides, *reasons]),
+        message=" ".join(f"{said.rstrip('.')}." for said in (*loaded.problems, *loaded.asides, *reasons)),
     )
 
 

@@ -83,7 +83,7 @@ def shown(value: Any, kind: Kind) -> str:
     if kind == "duration":
         return duration(value)
     if kind == "number":
-        return f"{value:.3f}"
+        return "< 0.001" if 0 < value < 0.0005 else f"{value:.3f}"
     if kind == "count":
         return f"{value:,.0f}".replace(",", "\u202f")
     return str(value)

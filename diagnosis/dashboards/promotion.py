@@ -191,12 +191,12 @@ def _seen(parts: Mapping[str, Comparison]) -> list[Check]:
     fair, every = parts["own"], parts["all"]
     enough = fair.images >= LEAST_COMPARED
     gap = fair.difference
-    told = "–" if gap is None else f"{100 * gap[0]:+.1f} points ({100 * gap[1]:+.1f} to {100 * gap[2]:+.1f})"
+    told = "–" if gap is None else "{:+.1f} points ({:+.1f} to {:+.1f})".format(*(100 * edge for edge in gap))
     return [
         Check(f"At least {LEAST_COMPARED} images compared that were read before the reveal", str(fair.images), enough),
         Check(
             f"Right about as often there: the interval of the difference lies above −{100 * MARGIN:.0f} points",
-            told,
+            told.replace("-", "−"),
             gap[1] >= -MARGIN if gap and enough else None,
         ),
         Check(

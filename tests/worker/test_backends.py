@@ -48,7 +48,7 @@ def test_what_is_found_serves_and_its_reason_is_said(
     assert engine_reason(own) == ""
     engine_improve(own, 4)
     now = serving(models_load())
-    assert (now.ready, now.backend, now.message) == (True, "quick", "quick chosen for the test.")
+    assert (now.ready, now.backend, now.message) == (True, "quick", f"{registered}: quick chosen for the test.")
     heartbeat_write("somewhere:1", now)
     assert WorkerHeartbeat.objects.get().backend == "quick"
     said = health_checks()["worker"]
