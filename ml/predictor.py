@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 16
 PARITY = 0.02
+Made = TypeVar("Made")
 
 
 class WeightsError(RuntimeError):
@@ -142,7 +146,7 @@ class Predictor:
         A picture's answer does not depend on what else is in the call, beyond rounding (< 0.01).
         """
         scales: Sequence[float | None] = [None] * len(images) if microns_per_pixel is None else microns_per_pixel
-        refusals = [self.objections(image, known) for image, known in zip(images, scales, strict=True)]
+        refusals = side_by_side(self.objections, images, scales)
         usable = [index for index, found in enumerate(refusals) if not found]
         rows, distances = self.pooled([self.views(images[index], scales[index]) for index in usable], batch)
         answers: list[Prediction] = [self.refusal(found) for found in refusals]
@@ -224,8 +228,8 @@ class Predictor:
         return self.familiarity.distances(outputs[:, len(self.manifest.classes) :])
 
     def run(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        ready = torch.from_numpy(np.stack([preprocessing.apply(image, self.steps) for image in images]))
-        return forward(self.net, ready, self.engine)
+        ready = side_by_side(lambda image: preprocessing.apply(image, self.steps), images)
+        return forward(self.net, torch.from_numpy(np.stack(ready)), self.engine)
 
     def cells(self, image: np.ndarray, known: float | None) -> list[FoundCell] | None:
         """The cells of a field, typed by the second opinion; None without one."""
@@ -296,6 +300,19 @@ class Predictor:
 
 
 EAGER = "eager-fp32"
+
+
+@cache
+def _hands() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="prepare")
+
+
+def side_by_side(work: Callable[..., Made], *values: Sequence[Any]) -> list[Made]:
+    """What `work` makes of each picture, in their order: OpenCV and NumPy let go of the interpreter meanwhile."""
+    given = list(zip(*values, strict=True))
+    if len(given) < 2:
+        return [work(*each) for each in given]
+    return list(_hands().map(lambda each: work(*each), given))
 
 
 @torch.inference_mode()

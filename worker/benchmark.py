@@ -34,6 +34,7 @@ from diagnosis.states import Priority, RunState
 from ml import preprocessing, reference
 from ml.backends import eager
 from ml.choosing import choose, parity, with_engine
+from ml.data import SUFFIXES
 from ml.decode import decode
 from ml.predictor import batches, forward
 from worker import inference
@@ -81,7 +82,8 @@ QUICK = Effort(images=48, repeats=1, backlog=1000, parity=32, two_workers=False)
 class Benchmark:
     """A laboratory of its own in an empty database, and the model whose worker is measured."""
 
-    def __init__(self, version: ModelVersion, effort: Effort) -> None:
+    def __init__(self, version: ModelVersion, effort: Effort, folder: Path | None = None) -> None:
+        """Of the pictures in `folder`, or of drawn ones."""
         self.version = version
         self.effort = effort
         self.predictor = inference.predictor_of(version)
@@ -92,8 +94,9 @@ class Benchmark:
         self.technician = User.objects.create(username="benchmark", site=site)
         self.patient = Patient.objects.create(site=site, mrn="B-1", family_name="Benchmark")
         self.cases = 0
-        self.pictures = [reference.draw_smear(seed, PICTURE_SIDE) for seed in range(min(DISTINCT, effort.images))]
-        self.uploaded = self._upload()
+        distinct = min(DISTINCT, effort.images)
+        self.uploaded = self._upload(pictures_of(folder, distinct) if folder else drawn_pictures(distinct))
+        self.pictures = [decode(self._read(image)) for image in self.uploaded]
 
     def rows(self) -> Iterator[Row]:
         choice = choose(self.predictor, settings.INFERENCE_BACKEND, self.batch, settings.INFERENCE_CACHE_DIR)
@@ -114,20 +117,24 @@ class Benchmark:
         return Row("parity with eager fp32", None, found.largest_gap, None, bar, found.holds, note)
 
     def throughput(self) -> Iterator[Row]:
-        """Database to database, against one image at a time and against the predictor on ready batches."""
+        """Database to database, against one image at a time, against the predictor and against the bare network."""
         data = [self._read(image) for image in self.uploaded]
         ready = np.stack([preprocessing.apply(picture, self.predictor.steps) for picture in self.pictures])
-        loops, alone, ours = [], [], []
+        loops, alone, bare, ours = [], [], [], []
         for _ in range(self.effort.repeats):
             loops.append(self._usual_loop(data[: max(8, self.effort.images // 8)]))
-            alone.append(self._ready_batches(ready))
+            alone.append(self._predicted())
+            bare.append(self._ready_batches(ready))
             ours.append(self._drained(self.effort.images))
-        rate, usual, best = (statistics.median(rates) for rates in (ours, loops, alone))
+        rate, usual, best, network = (statistics.median(rates) for rates in (ours, loops, alone, bare))
         amx = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
         bar = 4.0 if amx else 2.0
-        note = f"{self.predictor.backend} on {self.predictor.device}, {'with' if amx else 'without'} AMX"
+        engine = f"{self.predictor.backend} on {self.predictor.device}, {'with' if amx else 'without'} AMX"
+        note = f"{engine}; {self._strange()}"
         yield ratio_row("worker against a synchronous loop, images/s", usual, rate, bar, note)
         yield ratio_row("worker against the predictor on ready batches, images/s", best, rate, 0.8, note)
+        note = "for comparison: nothing is decoded, checked or prepared there"
+        yield Row("worker against the bare network, images/s", network, rate, rate / network, "none", None, note)
 
     def claiming(self) -> Row:
         """A claim must not cost more because much waits."""
@@ -172,16 +179,20 @@ class Benchmark:
 
     # --- what is done -----------------------------------------------------------------------------------------------
 
-    def _upload(self) -> list[SmearImage]:
+    def _strange(self) -> str:
+        strange = sum("unlike_training" in answer.reasons for answer in self.predictor.predict(self.pictures))
+        return (
+            f"{strange} of {len(self.pictures)} pictures unlike the training data, so that their cells are typed too"
+        )
+
+    def _upload(self, pictures: list[bytes]) -> list[SmearImage]:
         case = self._case()
         images = []
-        for number, picture in enumerate(self.pictures):
+        for number, data in enumerate(pictures):
             if number and number % IMAGES_PER_CASE == 0:
                 case = self._case()
-            buffer = io.BytesIO()
-            Image.fromarray(picture).save(buffer, "JPEG", quality=92)
-            buffer.seek(0)
-            images.append(image_add(case=case, actor=self.technician, upload=buffer, file_name=f"{number}.jpg"))
+            upload = io.BytesIO(data)
+            images.append(image_add(case=case, actor=self.technician, upload=upload, file_name=f"{number}.jpg"))
         return images
 
     def _case(self, priority: Priority = Priority.ROUTINE) -> Case:
@@ -237,6 +248,15 @@ class Benchmark:
         took = time.perf_counter() - started
         net.to(memory_format=torch.channels_last)
         return len(data) / took
+
+    def _predicted(self) -> float:
+        """The predictor alone: checks, preparation, network, cells where they are asked for."""
+        rounds = max(1, self.effort.images // len(self.pictures))
+        started = time.perf_counter()
+        for _ in range(rounds):
+            for part in batches(self.pictures, self.batch):
+                self.predictor.predict(part, self.batch)
+        return rounds * len(self.pictures) / (time.perf_counter() - started)
 
     def _ready_batches(self, ready: np.ndarray) -> float:
         rounds = max(1, self.effort.images // len(ready))
@@ -312,6 +332,25 @@ class Benchmark:
         span = ours.aggregate(first=Min("started_at"), last=Max("finished_at"))
         WorkerHeartbeat.objects.all().delete()
         return images / float((span["last"] - span["first"]).total_seconds())
+
+
+def drawn_pictures(count: int) -> list[bytes]:
+    """Drawn smears as JPEG; to a model of real ones they are unlike its training data."""
+    found = []
+    for seed in range(count):
+        buffer = io.BytesIO()
+        Image.fromarray(reference.draw_smear(seed, PICTURE_SIDE)).save(buffer, "JPEG", quality=92)
+        found.append(buffer.getvalue())
+    return found
+
+
+def pictures_of(folder: Path, count: int) -> list[bytes]:
+    """So many different pictures of a folder, spread evenly over it; raises ValueError where it has none."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+    if not paths:
+        raise ValueError(f"There are no pictures in {folder}.")
+    spread = [paths[place * len(paths) // min(count, len(paths))] for place in range(min(count, len(paths)))]
+    return list(dict.fromkeys(path.read_bytes() for path in spread))
 
 
 def copy_of(image: SmearImage, case: Case, position: int) -> SmearImage:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop.listen()
     try:
         with trial(stop) as started:
-            for step in (("migrate", "-v0"), ("register_models",)):
+            for step in (("migrate", "-v0"), ("register_models",), ("collectstatic", "--no-input", "-v0")):
                 run_command(manage(*step), started.environment, stop)
             return foreground(manage(*command), started.environment, stop)
     except CannotStart as reason:

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from accounts.models import User
 from portal.local import ROOT
 from tests.factories import draft_case
-from worker.benchmark import Row, ratio_row, table
+from worker.benchmark import Row, pictures_of, ratio_row, table
 
 
 def test_a_bar_is_met_from_its_ratio_on() -> None:
@@ -49,6 +49,19 @@ def test_it_says_when_there_is_no_model(db: None) -> None:
         call_command("bench")
 
 
+def test_it_says_when_a_folder_has_no_pictures(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(ValueError, match="There are no pictures in"):
+        pictures_of(tmp_path, 4)
+
+
+def test_pictures_are_spread_over_the_folder_and_each_is_taken_once(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / f"{number}.png").write_bytes(b"%d" % (number // 2))
+    assert pictures_of(tmp_path, 3) == [b"0", b"1", b"3"]
+    assert pictures_of(tmp_path, 50) == [b"0", b"1", b"2", b"3", b"4"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_script_measures_every_bar_on_servers_of_its_own(released: Path) -> None:
@@ -61,6 +74,7 @@ def test_the_script_measures_every_bar_on_servers_of_its_own(released: Path) -> 
     assert [row["name"].split(",")[0] for row in rows] == [
         "worker against a synchronous loop",
         "worker against the predictor on ready batches",
+        "worker against the bare network",
         "claim of a batch",
         "STAT behind a backlog",
         "parity with eager fp32",

@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -18,6 +19,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="a list of objects instead of a table")
         parser.add_argument("--images", type=int, help="images for each measurement of throughput")
+        parser.add_argument(
+            "--pictures", type=Path, help="folder of real smears to measure with, instead of drawn ones"
+        )
         parser.add_argument("--quick", action="store_true", help="few images, once: only to see that it runs")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,7 +39,10 @@ class Command(BaseCommand):
         effort = QUICK if options["quick"] else Effort()
         if options["images"]:
             effort = replace(effort, images=options["images"])
-        benchmark = Benchmark(version, effort)
+        try:
+            benchmark = Benchmark(version, effort, options["pictures"])
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         rows = []
         for row in benchmark.rows():
             self.stderr.write(table([row])[1])
