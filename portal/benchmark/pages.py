@@ -30,6 +30,7 @@ BAR = 1.5
 MOST_QUERIES = 12
 WARM = 2
 READERS = 12
+HEALTH = "health"
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ class Archives:
                     queries = max(queries, asked)
             small, large = (statistics.median(taken[WARM:]) for taken in times.values())
             ratio = large / small
-            bar = f"ratio ≤ {BAR:g}, queries ≤ {MOST_QUERIES}"
-            met = ratio <= BAR and queries <= MOST_QUERIES
+            few = name == HEALTH or queries <= MOST_QUERIES  # that one asks each part how it is
+            bar = f"ratio ≤ {BAR:g}" + ("" if name == HEALTH else f", queries ≤ {MOST_QUERIES}")
+            met = ratio <= BAR and few
             yield Row(name, small, large, ratio, bar, met, queries)
 
     def _pages(self) -> Iterator[tuple[str, User, Callable[[], str]]]:
@@ -135,7 +137,7 @@ class Archives:
         yield "technician's cases", self.technician, fixed("diagnosis:case_list")
         yield "case page", self.reader, case
         yield "administration", self.administrator, fixed("portal:administration")
-        yield "health", self.administrator, fixed("portal:health")
+        yield HEALTH, self.administrator, fixed("portal:health")
         yield "search by MRN", self.reader, fixed("diagnosis:search", q="P-0000250")
         yield "search by accession", self.reader, fixed("diagnosis:search", q="A-0000500")
         yield "search by a beginning", self.reader, fixed("diagnosis:search", q="A-0")

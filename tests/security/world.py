@@ -29,7 +29,13 @@ from tests.factories import (
 DRAFT_ROUTES = ("case_edit", "case_submit", "case_cancel", "image_upload", "image_remove")
 SIGNED_ROUTES = ("amend", "report_detail")
 # A figure that each dashboard has when there is something to count.
-FIGURES = {"models_csv": "headline", "live_csv": "concordance", "operations_csv": "queue", "promotion_csv": "checks"}
+FIGURES = {
+    "models_csv": "headline",
+    "facts_csv": "headline",
+    "live_csv": "concordance",
+    "operations_csv": "queue",
+    "promotion_csv": "checks",
+}
 
 
 class World:
