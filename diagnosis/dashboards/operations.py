@@ -34,7 +34,7 @@ PERCENTILES = (0.5, 0.9, 0.95)
 PRIORITIES = sorted(CASE_PRIORITIES)
 MOST_READERS = 60
 TIMES_NOTE = (
-    "Times are counted in steps of 5 %, so a percentile is right to within one step; the numbers of cases are exact."
+    "Times are counted in steps of 10 %, so a percentile is right to within one step; the numbers of cases are exact."
 )
 Counts = Sequence[Mapping[str, Any]]
 Times = Mapping[tuple[str, int], Mapping[int, int]]

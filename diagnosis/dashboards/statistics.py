@@ -62,14 +62,14 @@ def stability_by_chance(before: int, after: int, bins: int) -> float:
     return quantile * (1 / before + 1 / after)
 
 
-STEP = 1.05  # each bin of times reaches five hundredths further than the one before, see summary_sql
+STEP = 1.1  # each bin of times reaches a tenth further than the one before, see summary_sql
 
 
 def percentile(bins: Mapping[int, int], share: float) -> float | None:
     """The value below which this share lies, of numbers kept in bins [STEP^b, STEP^(b+1)).
 
     Interpolates between order statistics as numpy.percentile does, each taken to lie in its bin by its rank there;
-    so the answer is off by less than the width of a bin, one twentieth.
+    so the answer is off by less than the width of a bin, one tenth.
     """
     total = sum(bins.values())
     if not total:

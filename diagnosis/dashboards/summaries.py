@@ -27,7 +27,7 @@ PIECE, LONG_PIECE = datetime.timedelta(days=7), datetime.timedelta(days=91)
 LATE = datetime.timedelta(minutes=10)
 PLANNED_ANEW = 91  # days
 SUMMARIES = (ImageSummary, CaseSummary, CountSummary)
-COUNTING = 2  # raised whenever summary_sql counts in another way, so that every laboratory is counted anew
+COUNTING = 3  # raised whenever summary_sql counts in another way, so that every laboratory is counted anew
 
 
 def summaries_refresh(*, seconds: float | None = None) -> int:

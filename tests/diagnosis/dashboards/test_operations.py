@@ -21,7 +21,7 @@ from tests.factories import case_in_review, end_run, submitted_case
 
 pytestmark = pytest.mark.django_db
 
-STEP = 0.05  # times are counted in steps this wide, and no percentile may be off by more
+STEP = 0.1  # times are counted in steps this wide, and no percentile may be off by more
 LABELS = {"STAT": Priority.STAT, "Urgent": Priority.URGENT, "Routine": Priority.ROUTINE}
 
 
