@@ -131,6 +131,11 @@ def interval(row: dict[str, float | None]) -> list[str]:
 
 def introduction(manifest: Manifest) -> list[str]:
     lines = [f"# {manifest.title}: `{manifest.model}`", "", manifest.intended_use, ""]
+    if manifest.experimental:
+        lines += [
+            "**Experimental**: it serves only when an administrator records why it may, in spite of what follows.",
+            "",
+        ]
     lines += table(
         ["class", "stands for", "counts as leukaemia"],
         (
@@ -144,11 +149,11 @@ def introduction(manifest: Manifest) -> list[str]:
 
 def bars(manifest: Manifest, report: dict[str, Any]) -> list[str]:
     rows = []
-    for bar in BARS[manifest.task]:
+    for bar in BARS.get(manifest.task, ()):
         value = bar.value(report)
         verdict = "not measured" if value is None else "reached" if bar.reached(report) else "**missed**"
         rows.append([bar.title, number(value), f"{bar.direction} {bar.bar:g}", verdict])
-    return ["## Against what we aim for", "", *table(["figure", "measured", "bar", ""], rows)]
+    return ["## Against what we aim for", "", *table(["figure", "measured", "bar", ""], rows)] if rows else []
 
 
 def figures(protocol: dict[str, Any]) -> list[str]:

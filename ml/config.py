@@ -42,7 +42,8 @@ class TrainConfig:
     """The settings of one run.
 
     `protocol` is "contiguous" (blocks of file numbers with an embargo), "grouped" (patients, near duplicates),
-    "random" (picture by picture, for comparison with studies that split so) or "whole" (nothing is held out).
+    "named" (pictures whose names match `held_pattern`: listed patients, or a whole source), "random" (picture by
+    picture, for comparison with studies that split so) or "whole" (nothing is held out).
     `samples` is how many draws make an epoch (0: as many as training images); `balance` 0 draws images evenly, 1
     draws classes evenly. `frozen` modules keep the weights and BatchNorm statistics they start from.
     `learning_rate` is the peak of a warm-up + cosine schedule.
@@ -64,11 +65,15 @@ class TrainConfig:
     protocol: str = "contiguous"
     held_start: float = 0.0
     held_share: float = 0.16
+    held_pattern: str = ""
     evaluate_every: int = 1
     seed: int = 7
     threads: int = 2
     extra: dict[str, Any] = field(default_factory=dict)
 
+
+# The AML patients that `cell-type` held out, so that a trunk from there has not seen them, and a third of all_idb2.
+LINEAGE_HELD = r"Patient_(01|13|26|38|43|44|53|54|57|63|66|76)_|all_idb2/(ALL/Im0[0-3]|Healthy/Im1[3-6])"
 
 DEFAULTS: dict[str, TrainConfig] = {
     "cell-type": TrainConfig(
@@ -80,6 +85,18 @@ DEFAULTS: dict[str, TrainConfig] = {
         learning_rate=0.05,
         protocol="grouped",
         held_share=0.06,
+    ),
+    "lineage": TrainConfig(
+        steps=CELL_STEPS,
+        augmentation=Augmentation(crop=64),
+        epochs=4,
+        samples=3_000,
+        batch=64,
+        learning_rate=0.02,
+        balance=0.8,
+        frozen=("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"),
+        protocol="named",
+        held_pattern=LINEAGE_HELD,
     ),
     "b-all-stage": TrainConfig(
         steps=FIELD_STEPS,

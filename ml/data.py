@@ -6,6 +6,7 @@ the network.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
 from collections import Counter
@@ -18,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ml import decode, duplicates, preprocessing
-from ml.tasks import Task
+from ml.tasks import Listed, Task
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 
@@ -67,11 +68,27 @@ def find(task: Task, root: Path) -> list[tuple[Path, int]]:
     found: list[tuple[Path, int]] = []
     for label, item in enumerate(task.classes):
         images = [path for folder in item.folders if (root / folder).is_dir() for path in list_images(root / folder)]
+        if item.only:
+            images = listed(images, root, item.only)
         if not images:
             wanted = " or ".join(item.folders)
-            raise DataError(f"class {item.code!r} has no images: expected a folder {wanted} with pictures in {root}")
+            which = f" that {item.only.csv} lists with {item.only.column} {item.only.value}" if item.only else ""
+            raise DataError(
+                f"class {item.code!r} has no images: expected a folder {wanted} with pictures in {root}{which}"
+            )
         found.extend((path, label) for path in images)
     return found
+
+
+def listed(images: Sequence[Path], root: Path, only: Listed) -> list[Path]:
+    """The images that the listing names; those outside of its folder stay."""
+    listing = root / only.csv
+    try:
+        with listing.open(newline="") as file:
+            named = {listing.parent / row["file"] for row in csv.DictReader(file) if row[only.column] == only.value}
+    except (OSError, KeyError, csv.Error) as error:
+        raise DataError(f"cannot read the columns file and {only.column} of {listing}: {error}") from error
+    return [path for path in images if path in named or not path.is_relative_to(listing.parent)]
 
 
 def load(task: Task, root: Path, steps: Sequence[preprocessing.Step], progress: bool = True) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,14 +80,28 @@ BEHIND = (
 )
 
 
+OF_ITS_OWN = "Measured on a network of its own, which learned from the other pictures."
+
+
+def split_name(settings: config.TrainConfig) -> str:
+    """What the figures of a run are called that stand beside those of the release."""
+    if settings.protocol != "named":
+        return f"{settings.protocol}-split"
+    return f"without-{re.sub(r'[^A-Za-z0-9_]+', '-', settings.held_pattern).strip('-')}"
+
+
 def protocol_sentence(settings: config.TrainConfig) -> str:
     if settings.protocol == "contiguous":
         return f"Per class, one contiguous block of file numbers held out ({block(settings)} of the row), {BEHIND}"
     if settings.protocol == "random":
         return (
             f"{settings.held_share:.0%} of every class drawn picture by picture and held out, identical files counted "
-            "once: fields of one slide lie on both sides, so this flatters. Measured on a network of its own, which "
-            "learned from the other pictures."
+            "once: fields of one slide lie on both sides, so this flatters."
+        )
+    if settings.protocol == "named":
+        return (
+            f"Held out: every picture whose name matches `{settings.held_pattern}`; what shares a patient with them "
+            "left out of training."
         )
     if settings.protocol == "whole":
         return "Nothing held out: the figures are those of the folds."

@@ -1,8 +1,8 @@
 """`python -m ml.evaluate --weights DIR --data DIR --protocol contiguous --out report.json`: measure a released model.
 
-The protocol says which of the pictures count. "contiguous" and "grouped" take the part that was held out when the
-model was trained (the settings are in its manifest); "random" draws pictures at random from the whole folder, which
-the model may have been trained on, and says so; "all" takes everything: for a folder of another laboratory.
+The protocol says which of the pictures count. "contiguous", "grouped" and "named" take the part that was held out when
+the model was trained (the settings are in its manifest); "random" draws pictures at random from the whole folder,
+which the model may have been trained on, and says so; "all" takes everything: for a folder of another laboratory.
 
 `--shipped` measures what a laboratory would see: refusals, the second opinion by cells where a picture is unlike the
 training data, and abstention; without it the network alone is measured, on every picture.
@@ -31,7 +31,7 @@ from ml.tasks import TASKS, Task
 from ml.train import TrainingError, split
 
 LEAST = 1e-9  # probabilities below are taken for this
-PROTOCOLS = ("contiguous", "grouped", "random", "all")
+PROTOCOLS = ("contiguous", "grouped", "named", "random", "all")
 
 
 def settings_of(manifest: Manifest, task: Task) -> config.TrainConfig:

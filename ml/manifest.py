@@ -123,13 +123,14 @@ class Manifest(Strict):
     """A released model. Read with `Manifest.read(directory)`; unknown and missing fields are errors.
 
     `microns_per_pixel` is the scale of the prepared picture (after the resize step) the model was trained at; it may
-    be left out where it is not known.
+    be left out where it is not known. `experimental`: it serves only on a recorded waiver.
     """
 
     schema_version: Literal[1]
     task: Name
     version: Version
     title: Text
+    experimental: bool = False
     input: Literal["field", "single_cell"]
     architecture: Name
     classes: Annotated[list[ClassInfo], Field(min_length=2)]

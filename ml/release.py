@@ -40,6 +40,7 @@ from ml import (
 )
 from ml import data as datasets
 from ml.describe import (
+    OF_ITS_OWN,
     THRESHOLDS,
     ReleaseError,
     class_infos,
@@ -52,6 +53,7 @@ from ml.describe import (
     opinion_of,
     protocol_sentence,
     source_infos,
+    split_name,
     step_infos,
 )
 from ml.manifest import (
@@ -92,16 +94,16 @@ class Release:
         *,
         earlier: Sequence[Path] = (),
         folds: Sequence[Path] = (),
-        random: Path | None = None,
+        beside: Sequence[Path] = (),
         second_opinion: Path | None = None,
     ) -> None:
         self.trial, self.version = Trial(run), version
         self.task, self.settings = self.trial.task, self.trial.settings
         self.earlier = [Trial(each) for each in earlier]
         self.folds = [Trial(each) for each in folds]
-        self.random = Trial(random) if random else None
+        self.beside = [Trial(each) for each in beside]
         self.material = Material.read(self.task, root, self.settings)
-        for trial in (self.trial, *self.folds, *([self.random] if self.random else [])):
+        for trial in (self.trial, *self.folds, *self.beside):
             if trial.settings.steps != self.settings.steps or trial.task != self.task:
                 raise ReleaseError(f"{trial.folder} was trained for another task or with other preprocessing")
             trial.attach(self.material)
@@ -123,6 +125,7 @@ class Release:
             "task": self.task.name,
             "version": self.version,
             "title": self.task.title,
+            "experimental": self.task.experimental,
             "input": self.task.input,
             "architecture": ARCHITECTURE,
             "classes": class_infos(self.task),
@@ -257,7 +260,7 @@ class Release:
                 main,
                 *self.by_source(pooled, threshold, draws),
                 *self.embargo(manifest, threshold, draws),
-                *self.flattered(manifest, threshold, draws),
+                *self.otherwise_split(manifest, threshold, draws),
                 *self.external(manifest, threshold, draws),
             ],
             "refusal": {
@@ -286,9 +289,11 @@ class Release:
     def main_name(self) -> str:
         if self.folds:
             return "cross-validation"
-        return {"contiguous": "contiguous-block", "grouped": "held-out-groups"}.get(
-            self.settings.protocol, self.settings.protocol
-        )
+        return {
+            "contiguous": "contiguous-block",
+            "grouped": "held-out-groups",
+            "named": "held-out-patients",
+        }.get(self.settings.protocol, self.settings.protocol)
 
     def by_source(self, pooled: evaluation.Answers, threshold: float, draws: int) -> list[dict[str, Any]]:
         """The same answers, data set by data set, where there are several."""
@@ -322,27 +327,28 @@ class Release:
             )
         ]
 
-    def flattered(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
-        """The kind of split most studies use, for comparison."""
-        if self.random is None:
-            return []
-        positions = self.random.parts.held_out
-        logits = self.random.predictor(manifest).logits(self.material.pictures(positions))
-        return [
-            evaluation.evaluate(
-                self.material.answers(logits, positions),
-                name="random-split",
-                protocol=protocol_sentence(self.random.settings),
-                threshold=threshold,
-                draws=draws,
+    def otherwise_split(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
+        """Runs of the same recipe that held out something else: random pictures, as most studies do, or a source."""
+        rows = []
+        for trial in self.beside:
+            positions = trial.parts.held_out
+            logits = trial.predictor(manifest).logits(self.material.pictures(positions))
+            rows.append(
+                evaluation.evaluate(
+                    self.material.answers(logits, positions),
+                    name=split_name(trial.settings),
+                    protocol=f"{protocol_sentence(trial.settings)} {OF_ITS_OWN}",
+                    threshold=threshold,
+                    draws=draws,
+                )
             )
-        ]
+        return rows
 
     def external(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
         """Data sets of other laboratories that lie beside the training data."""
         rows = []
         for foreign in external.SETS:
-            if foreign.input != self.task.input:
+            if foreign.input != self.task.input or foreign.name in self.material.sources():
                 continue
             found = external.answers(self.trial.predictor(manifest), self.material.root, foreign)
             if found is not None:
@@ -401,7 +407,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--folds", type=Path, nargs="*", default=[], help="folders of runs of its recipe, each with a block held out"
     )
-    parser.add_argument("--random", type=Path, help="folder of a run of its recipe with a random split")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of runs of its recipe that were split otherwise: at random, or with a source left out",
+    )
     parser.add_argument("--second-opinion", type=Path, help="released single-cell model to ask about foreign pictures")
     parser.add_argument("--version", required=True, help="major.minor.patch")
     parser.add_argument("--out", type=Path, default=ROOT, help="root of the released weights")
@@ -420,7 +432,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.out,
             earlier=options.earlier,
             folds=options.folds,
-            random=options.random,
+            beside=options.beside,
             second_opinion=options.second_opinion,
         )
         made = release.build(options.draws, options.probes)

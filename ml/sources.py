@@ -22,8 +22,13 @@ DEEPAPL = {
     "reference": "Sidhom et al., npj Precis Oncol 2021;5:38, doi:10.6084/m9.figshare.14294675.v1",
     "terms": "Not settled by the authors; research use only.",
 }
+ALL_IDB2 = {
+    "name": "all_idb2",
+    "reference": "Donida Labati, Piuri, Scotti, ICIP 2011, doi:10.1109/ICIP.2011.6115881",
+    "terms": "Research use; not to be passed on.",
+}
 
-BY_NAME = {source["name"]: source for source in (TALEQANI, PBC, DEEPAPL)}
+BY_NAME = {source["name"]: source for source in (TALEQANI, PBC, DEEPAPL, ALL_IDB2)}
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,30 @@ TEXTS = {
             ),
             "The patients' cells were labelled by few people; monocytes, promyelocytes and blasts are disputed.",
             "Rare types have few pictures; their figures have wide intervals.",
+        ),
+    ),
+    "lineage": Texts(
+        intended_use=(
+            "Research use only, experimental. Whether one stained cell, cut out of a blood or marrow smear, looks "
+            "like the lymphoblasts or the myeloblasts of the pictures it learned from, or like a mature white cell. "
+            "Not a diagnostic device."
+        ),
+        caveats=(
+            "Lineage is decided by flow cytometry and cytochemistry; the look of a blast only suggests it.",
+            (
+                "All lymphoblasts it knows come from one laboratory and all myeloblasts from another. The colour of "
+                "the glass alone tells these two apart, so no figure here shows that it tells lineages apart."
+            ),
+            "Whatever it is shown is called one of three: other precursors, plasma cells and red cells too.",
+        ),
+        limitations=(
+            "It has seen 130 lymphoblasts, of an unknown number of people.",
+            (
+                "Only its last layer was trained for this; the network below it learned types of cells on the same "
+                "patients' cells and on those of healthy people, so leaving one of these two sources out tests less "
+                "than it seems."
+            ),
+            "The held-out third of the lymphoblasts may come from people whose other cells were learned from.",
         ),
     ),
 }

@@ -75,6 +75,18 @@ def grouped(
     return _split(held, np.zeros_like(held))
 
 
+def named(names: Sequence[str | Path], groups: Sequence[int] | np.ndarray, *, pattern: str) -> Split:
+    """Hold out every picture in whose name the regular expression is found: the patients or the source it lists.
+
+    What shares a group with them is dropped from training. Raises ValueError where nothing or everything is found.
+    """
+    held = np.array([re.search(pattern, str(name)) is not None for name in names])
+    if held.all() or not held.any():
+        raise ValueError(f"{'every' if held.any() else 'no'} picture's name matches {pattern!r}, so nothing is split")
+    group_of = np.asarray(groups)
+    return _split(held, ~held & np.isin(group_of, group_of[held]))
+
+
 def random(labels: Sequence[int] | np.ndarray, *, share: float, seed: int) -> Split:
     """Pictures drawn one by one, `share` of every class held out: slides lie on both sides, so the figures flatter.
 

@@ -6,8 +6,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Of the pictures beneath the folder of `csv` (relative to --data) only those whose row has `value` in `column`;
+    the row's `file` is the path from that folder. Pictures elsewhere all count."""
+
+    csv: str
+    column: str
+    value: str
+
+
+@dataclass(frozen=True)
 class TaskClass:
-    """One class; `folders` are the data folders (relative to --data) whose images belong to it."""
+    """One class; `folders` are the data folders (relative to --data) whose images belong to it, `only` says which."""
 
     code: str
     title: str
@@ -15,16 +25,21 @@ class TaskClass:
     malignant: bool
     colour: str
     folders: tuple[str, ...]
+    only: Listed | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """A named class set with its input kind ("field" or "single_cell")."""
+    """A named class set with its input kind ("field" or "single_cell").
+
+    `experimental`: no data can show that it does what its classes say, so it serves only on a recorded waiver.
+    """
 
     name: str
     title: str
     input: str
     classes: tuple[TaskClass, ...]
+    experimental: bool = False
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -127,4 +142,43 @@ CELL_TYPE = Task(
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (B_ALL_STAGE, CELL_TYPE)}
+LINEAGE = Task(
+    name="lineage",
+    title="Lineage of a single blast (experimental)",
+    input="single_cell",
+    classes=(
+        TaskClass(
+            "ALL",
+            "Lymphoblast (ALL)",
+            "Looks like the blasts of people with acute lymphoblastic leukaemia; flow cytometry decides the lineage.",
+            True,
+            "#D55E00",
+            ("all_idb2/ALL",),
+        ),
+        TaskClass(
+            "AML",
+            "Myeloblast (AML)",
+            "Looks like the blasts of people with acute myeloid leukaemia; flow cytometry decides the lineage.",
+            True,
+            "#E69F00",
+            ("deepapl/blast_no_lineage_spec",),
+            Listed("deepapl/cells.csv", "diagnosis", "AML"),
+        ),
+        TaskClass(
+            "Normal",
+            "Mature white cell",
+            "A mature white cell; it says nothing of the other cells of the smear.",
+            False,
+            "#009E73",
+            (
+                "all_idb2/Healthy",
+                *(f"deepapl/{kind}" for kind in ("segmented_neutrophils", "band_neutrophils", "lymphocyte")),
+                *(f"deepapl/{kind}" for kind in ("monocyte", "eosinophils", "basophil")),
+                *(f"pbc/{kind}" for kind in ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")),
+            ),
+        ),
+    ),
+    experimental=True,
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (B_ALL_STAGE, CELL_TYPE, LINEAGE)}

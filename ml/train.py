@@ -47,6 +47,8 @@ def split(data: Dataset, settings: TrainConfig) -> splits.Split:
         )
     if settings.protocol == "grouped":
         return splits.grouped(data.groups, data.labels, share=settings.held_share, seed=settings.seed)
+    if settings.protocol == "named":
+        return splits.named(data.names, data.groups, pattern=settings.held_pattern)
     if settings.protocol == "random":
         return splits.random(data.labels, share=settings.held_share, seed=settings.seed)
     if settings.protocol == "whole":

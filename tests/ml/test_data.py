@@ -12,7 +12,7 @@ from PIL import Image
 from ml import data, reference
 from ml.config import FIELD_STEPS
 from ml.data import DataError
-from ml.tasks import B_ALL_STAGE
+from ml.tasks import B_ALL_STAGE, LINEAGE
 
 STEPS = FIELD_STEPS[:3]
 
@@ -49,6 +49,36 @@ def test_a_missing_class_folder_is_named(folder: Path) -> None:
 def test_a_missing_root_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere does not exist"):
         load(tmp_path / "nowhere")
+
+
+class TestListed:
+    """Blasts of AML patients are those that cells.csv lists with this diagnosis."""
+
+    @pytest.fixture
+    def cells(self, tmp_path: Path) -> Path:
+        for label, item in enumerate(LINEAGE.classes):
+            place = tmp_path / item.folders[0]
+            place.mkdir(parents=True)
+            for number in range(3):
+                picture = Image.fromarray(reference.draw_smear(10 * label + number, size=64))
+                picture.save(place / f"Patient_{number}__{label}.png")
+        rows = [f"blast_no_lineage_spec/Patient_{n}__1.png,{d}" for n, d in enumerate(("AML", "APL", "AML"))]
+        (tmp_path / "deepapl" / "cells.csv").write_text("\n".join(["file,diagnosis", *rows]))
+        return tmp_path
+
+    def test_only_what_is_listed_counts(self, cells: Path) -> None:
+        found = [path.name for path, label in data.find(LINEAGE, cells) if label == 1]
+        assert found == ["Patient_0__1.png", "Patient_2__1.png"]
+
+    def test_without_the_listing_it_is_named(self, cells: Path) -> None:
+        (cells / "deepapl" / "cells.csv").unlink()
+        with pytest.raises(DataError, match=r"diagnosis of .*cells\.csv"):
+            data.find(LINEAGE, cells)
+
+    def test_where_nobody_has_the_diagnosis_it_says_so(self, cells: Path) -> None:
+        (cells / "deepapl" / "cells.csv").write_text("file,diagnosis\n")
+        with pytest.raises(DataError, match=r"class 'AML' has no images: .* with diagnosis AML"):
+            data.find(LINEAGE, cells)
 
 
 def test_an_unreadable_picture_is_named(folder: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from ml import card, checkpoint, evaluate, reference, release, robustness, train
 from ml.manifest import Manifest
 from ml.predictor import Predictor
-from ml.tasks import B_ALL_STAGE
+from ml.tasks import B_ALL_STAGE, LINEAGE
 
 SETTINGS = {
     "steps": [
@@ -145,6 +145,7 @@ def test_a_run_that_learned_from_everything_is_measured_on_its_folds(workshop: P
         "random": {"protocol": "random"},
         "first": {"protocol": "random", "seed": 1, **blocks[0]},
         "second": {"protocol": "random", "seed": 1, **blocks[1]},
+        "without": {"protocol": "named", "held_pattern": "^Pro/"},
     }
     for name, changes in runs.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({**SETTINGS, **changes}))
@@ -153,14 +154,43 @@ def test_a_run_that_learned_from_everything_is_measured_on_its_folds(workshop: P
     run = ["--run", str(tmp_path / "whole"), "--data", str(workshop / "taleqani"), "--out", str(tmp_path / "weights")]
     options = ["--version", "0.2.0", "--draws", "5", "--probes", "0"]
     assert release.main([*run, *options]) == 2
-    folds = ["--folds", str(tmp_path / "first"), str(tmp_path / "second"), "--random", str(tmp_path / "random")]
+    folds = ["--folds", str(tmp_path / "first"), str(tmp_path / "second")]
+    folds += ["--beside", str(tmp_path / "random"), str(tmp_path / "without")]
     assert release.main([*run, *options, *folds]) == 0
     directory = tmp_path / "weights" / "b-all-stage" / "0.2.0"
     report = json.loads((directory / "report.json").read_text())
-    assert [row["name"] for row in report["protocols"]] == ["cross-validation", "random-split"]
+    assert [row["name"] for row in report["protocols"]] == ["cross-validation", "random-split", "without-Pro"]
     assert report["protocols"][0]["images"] == 32
+    assert report["protocols"][2]["by_class"]["Pro"]["images"] == report["protocols"][2]["images"] == 8
     assert "2 networks of one recipe" in report["protocols"][0]["protocol"]
     assert Predictor.load(directory).manifest.conformal is not None
+
+
+def test_an_experimental_task_says_so_in_manifest_and_card(tmp_path: Path) -> None:
+    root, run = tmp_path / "data", tmp_path / "run"
+    rows = ["file,diagnosis"]
+    for label, item in enumerate(LINEAGE.classes):
+        place = root / item.folders[0]
+        place.mkdir(parents=True)
+        for number in range(6):
+            name = f"Patient_{10 * label + number}_.png"
+            Image.fromarray(reference.draw_smear(10 * label + number, size=64)).save(place / name)
+            rows.append(f"{place.name}/{name},AML")
+    (root / "deepapl" / "cells.csv").write_text("\n".join(rows))
+    settings = {**SETTINGS, "protocol": "named", "held_pattern": r"Patient_\d?[01]_", "frozen": ["layer1"]}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    places = ["--data", str(root), "--out", str(run), "--config", str(tmp_path / "settings.json")]
+    assert train.main(["--task", "lineage", *places]) == 0
+    given = ["--run", str(run), "--data", str(root), "--out", str(tmp_path), "--version", "0.1.0"]
+    assert release.main([*given, "--draws", "5", "--probes", "0"]) == 0
+    manifest = Manifest.read(tmp_path / "lineage" / "0.1.0")
+    report = json.loads((tmp_path / "lineage" / "0.1.0" / "report.json").read_text())
+    assert manifest.experimental
+    assert "**Experimental**" in card.card(manifest, report)
+    names = [row["name"] for row in report["protocols"]]
+    assert names == ["held-out-patients", "held-out-all_idb2", "held-out-deepapl"], (
+        "what it learned from is not external"
+    )
 
 
 def test_a_release_can_be_measured_anew_with_the_same_weights(workshop: Path, directory: Path, tmp_path: Path) -> None:

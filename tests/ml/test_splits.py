@@ -84,6 +84,18 @@ def test_grouped_splits_are_repeatable_by_seed() -> None:
     assert not np.array_equal(first.held_out, other.held_out)
 
 
+def test_named_pictures_are_held_out_and_their_patients_left_out() -> None:
+    names = ["a/Patient_1_x.jpg", "a/Patient_2_x.jpg", "b/cell-1.jpg", "b/cell-2.jpg"]
+    part = splits.named(names, [0, 1, 1, 2], pattern=r"Patient_2_")
+    assert (part.held_out.tolist(), part.dropped.tolist(), part.train.tolist()) == ([1], [2], [0, 3])
+
+
+@pytest.mark.parametrize(("pattern", "said"), [("^c/", "no picture's"), (".", "every picture's")])
+def test_a_pattern_that_splits_nothing_is_refused(pattern: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        splits.named(["a/1.jpg", "b/2.jpg"], [0, 1], pattern=pattern)
+
+
 def test_a_random_split_holds_out_a_share_of_every_class() -> None:
     labels = np.repeat([0, 1], [100, 900])
     part = splits.random(labels, share=0.2, seed=1)
