@@ -26,6 +26,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[str]] = {
             "diagnosis.view_camerapreset",
             "diagnosis.add_camerapreset",
             "diagnosis.change_camerapreset",
+            "diagnosis.view_modelactivation",
             "diagnosis.view_modelversion",
             "diagnosis.change_modelversion",
             "diagnosis.view_predictionrun",

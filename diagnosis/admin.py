@@ -2,15 +2,18 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import ForeignKey, QuerySet
 from django.forms import ModelChoiceField
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from accounts.admin import sites_of
 from accounts.requests import user_of
 from diagnosis.errors import ServiceError
-from diagnosis.models import AccessEvent, CameraPreset, ModelVersion, PredictionRun, TimelineEvent
+from diagnosis.models import AccessEvent, CameraPreset, ModelActivation, ModelVersion, PredictionRun, TimelineEvent
 from diagnosis.services.predictions import model_version_activate, run_retry
 from diagnosis.states import CaseState
 
@@ -63,20 +66,63 @@ class CameraPresetAdmin(admin.ModelAdmin):
         return False
 
 
+class ActivationInline(admin.TabularInline):
+    model = ModelActivation
+    fields = ["at", "actor", "waiver"]
+    readonly_fields = ["at", "actor", "waiver"]
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class WaiverForm(forms.Form):
+    waiver = forms.CharField(
+        label="Why may it serve nevertheless?",
+        help_text="Kept for good with your name and the time.",
+        widget=forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField"}),
+        max_length=2000,
+        error_messages={"required": "Say why this experimental model may serve nevertheless."},
+    )
+
+
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    list_display = ["task", "version", "title", "status", "registered_at"]
+    list_display = ["task", "version", "title", "status", "experimental", "registered_at"]
     list_filter = ["task", "status"]
     actions = ["activate"]
+    inlines = [ActivationInline]
+
+    @admin.display(boolean=True)
+    def experimental(self, version: ModelVersion) -> bool:
+        return version.experimental
 
     @admin.action(description="Activate (the active version of the task is retired)", permissions=["activate"])
-    def activate(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> None:
+    def activate(self, request: HttpRequest, queryset: QuerySet[ModelVersion]) -> HttpResponse | None:
         if queryset.count() != 1:
             messages.error(request, "Choose one version to activate.")
-            return
-        version = queryset.get()
-        model_version_activate(model_version=version)
+            return None
+        version, waiver = queryset.get(), ""
+        if version.experimental:
+            form = WaiverForm(request.POST if "waiver" in request.POST else None)
+            if not form.is_valid():
+                return self.ask_for_waiver(request, version, form)
+            waiver = form.cleaned_data["waiver"]
+        model_version_activate(model_version=version, actor=user_of(request), waiver=waiver)
         messages.success(request, f"{version} is active.")
+        return None
+
+    def ask_for_waiver(self, request: HttpRequest, version: ModelVersion, form: WaiverForm) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Activate {version}",
+            "version": version,
+            "form": form,
+            "opts": self.opts,
+            "back": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
+        }
+        return TemplateResponse(request, "admin/diagnosis/modelversion/waiver.html", context)
 
     def has_activate_permission(self, request: HttpRequest) -> bool:
         """Models serve every site, so only who looks after every site may change them."""

@@ -6,7 +6,7 @@ from diagnosis.models.cases import Case
 from diagnosis.models.drift import DriftAlarm
 from diagnosis.models.images import SmearImage, StoredBlob
 from diagnosis.models.patients import Patient
-from diagnosis.models.predictions import ModelEvaluation, ModelVersion, PredictionRun, WorkerHeartbeat
+from diagnosis.models.predictions import ModelActivation, ModelEvaluation, ModelVersion, PredictionRun, WorkerHeartbeat
 from diagnosis.models.readings import Reading
 from diagnosis.models.reports import Report
 from diagnosis.models.summaries import CaseSummary, CountSummary, ImageSummary, SummaryDue, SummaryState
@@ -21,6 +21,7 @@ __all__ = [
     "CountSummary",
     "DriftAlarm",
     "ImageSummary",
+    "ModelActivation",
     "ModelEvaluation",
     "ModelVersion",
     "Patient",

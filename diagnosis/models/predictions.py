@@ -5,8 +5,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from accounts.models import Site
-from diagnosis.models.constraints import marks_due, moves_only, never_deleted, one_of
+from accounts.models import Site, User
+from diagnosis.models.constraints import append_only, marks_due, moves_only, never_deleted, one_of
 from diagnosis.models.images import SmearImage
 from diagnosis.states import OPEN_RUN_STATES, RUN_MOVES, ImageKind, ModelStatus, Priority, RunState
 
@@ -43,6 +43,29 @@ class ModelVersion(models.Model):
     def classes(self) -> list[dict]:
         """The class set: code, title, description, malignant, colour."""
         return self.manifest["classes"]
+
+    @property
+    def experimental(self) -> bool:
+        """Whether no data can show that it does what its classes say; it serves only on a recorded waiver."""
+        return bool(self.manifest.get("experimental", False))
+
+
+class ModelActivation(models.Model):
+    """Who let a version serve, when, and for an experimental one why it may nevertheless."""
+
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="activations")
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    actor = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, related_name="+", help_text="None: the system."
+    )
+    waiver = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.model_version}, {self.at:%Y-%m-%d}"
 
 
 class ModelEvaluation(models.Model):

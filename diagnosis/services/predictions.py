@@ -8,8 +8,8 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
-from diagnosis.errors import StateConflict
-from diagnosis.models import Case, ModelEvaluation, ModelVersion, PredictionRun, SmearImage
+from diagnosis.errors import ServiceError, StateConflict
+from diagnosis.models import Case, ModelActivation, ModelEvaluation, ModelVersion, PredictionRun, SmearImage
 from diagnosis.services.timeline import timeline_add
 from diagnosis.signals import runs_queued
 from diagnosis.states import CaseState, ModelStatus, Priority, RunState, TimelineKind
@@ -78,7 +78,7 @@ def model_version_register(*, manifest: dict, weights_sha256: str) -> ModelVersi
         return known
     active = ModelVersion.objects.filter(task=manifest["task"], status=ModelStatus.ACTIVE).exists()
     experimental = manifest.get("experimental", False)
-    return ModelVersion.objects.create(
+    version = ModelVersion.objects.create(
         task=manifest["task"],
         version=manifest["version"],
         title=manifest["title"],
@@ -87,6 +87,9 @@ def model_version_register(*, manifest: dict, weights_sha256: str) -> ModelVersi
         manifest=manifest,
         status=ModelStatus.CANDIDATE if active or experimental else ModelStatus.ACTIVE,
     )
+    if version.status == ModelStatus.ACTIVE:
+        ModelActivation.objects.create(model_version=version)
+    return version
 
 
 def model_version_shadow(*, model_version: ModelVersion) -> None:
@@ -105,12 +108,19 @@ def model_evaluation_store(*, model_version: ModelVersion, report: dict | None, 
 
 
 @transaction.atomic
-def model_version_activate(*, model_version: ModelVersion) -> None:
-    """Make this version the one that serves its task; the one that served is retired."""
+def model_version_activate(*, model_version: ModelVersion, actor: User | None = None, waiver: str = "") -> None:
+    """Make this version the one that serves its task; the one that served is retired.
+
+    Raises ServiceError for an experimental version without a waiver: why it may serve nevertheless.
+    """
+    waiver = waiver.strip()
+    if model_version.experimental and not waiver:
+        raise ServiceError("Say why this experimental model may serve nevertheless.", field="waiver")
     versions = ModelVersion.objects.select_for_update().filter(task=model_version.task)
     list(versions)
     versions.filter(status=ModelStatus.ACTIVE).update(status=ModelStatus.RETIRED)
     versions.filter(pk=model_version.pk).update(status=ModelStatus.ACTIVE)
+    ModelActivation.objects.create(model_version=model_version, actor=actor, waiver=waiver)
     model_version.refresh_from_db()
 
 

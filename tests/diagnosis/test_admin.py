@@ -5,7 +5,9 @@ from django.test import Client
 
 from accounts.models import Site, User
 from accounts.roles import Role
+from diagnosis.errors import ServiceError
 from diagnosis.models import Case, ModelVersion, PredictionRun
+from diagnosis.services.predictions import model_version_activate
 from diagnosis.services.timeline import access_record
 from diagnosis.states import AccessedKind, ModelStatus, RunState
 from tests.conftest import SignedIn
@@ -87,6 +89,41 @@ class TestModels:
         act(browser, MODELS, "activate", later)
         later.refresh_from_db()
         assert later.status == ModelStatus.CANDIDATE
+
+    def test_an_experimental_one_needs_a_waiver_which_is_kept(self) -> None:
+        version = ModelVersionFactory(task="lineage", status=ModelStatus.CANDIDATE)
+        version.manifest |= {"experimental": True, "caveats": ["Glass alone tells them apart."], "limitations": []}
+        version.save()
+        chief = make_user(Role.ADMINISTRATOR, None)
+        browser, asked = SignedIn(chief), {"action": "activate", "_selected_action": [str(version.pk)]}
+        page = browser.post(MODELS, asked).content.decode()
+        assert "Glass alone tells them apart." in page
+        assert "errorlist" not in page
+        page = browser.post(MODELS, asked | {"waiver": "  "}).content.decode()
+        assert "Say why this experimental model may serve nevertheless." in page
+        version.refresh_from_db()
+        assert (version.status, version.activations.count()) == (ModelStatus.CANDIDATE, 0)
+        browser.post(MODELS, asked | {"waiver": "A trial beside flow cytometry."})
+        version.refresh_from_db()
+        kept = version.activations.get()
+        assert (version.status, kept.actor, kept.waiver) == (
+            ModelStatus.ACTIVE,
+            chief,
+            "A trial beside flow cytometry.",
+        )
+        assert "A trial beside flow cytometry." in browser.get(f"{MODELS}{version.pk}/change/").content.decode()
+
+    def test_the_service_itself_wants_the_waiver(self) -> None:
+        version = ModelVersionFactory(task="lineage", status=ModelStatus.CANDIDATE)
+        version.manifest |= {"experimental": True}
+        with pytest.raises(ServiceError, match="Say why"):
+            model_version_activate(model_version=version, waiver=" ")
+
+    def test_every_activation_is_recorded(self, model_version: ModelVersion) -> None:
+        later = ModelVersionFactory(status=ModelStatus.CANDIDATE)
+        chief = make_user(Role.ADMINISTRATOR, None)
+        act(SignedIn(chief), MODELS, "activate", later)
+        assert later.activations.get().actor == chief
 
     def test_one_at_a_time(self, model_version: ModelVersion) -> None:
         rows = [ModelVersionFactory(task=task, status=ModelStatus.CANDIDATE) for task in ("wbc-type", "lineage")]

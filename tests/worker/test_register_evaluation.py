@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,33 @@ def test_other_protocols_and_the_audit_join_the_report(release: Path) -> None:
     report = ModelEvaluation.objects.get().report
     assert [protocol["name"] for protocol in report["protocols"]] == ["contiguous block", "random"]
     assert report["shortcuts"]["crowding"]["raw"] == 0.4
+
+
+class TestSeveralVersions:
+    @pytest.fixture
+    def models(self, written: Path, tmp_path: Path, settings: Any) -> Path:
+        """The release as 0.0.9, and once more as 0.0.10."""
+        settings.MODELS_DIR = tmp_path
+        for version in ("0.0.9", "0.0.10"):
+            directory = tmp_path / written.parent.name / version
+            shutil.copytree(written, directory)
+            manifest = json.loads((directory / "manifest.json").read_text())
+            (directory / "manifest.json").write_text(json.dumps(manifest | {"version": version}))
+        return tmp_path / written.parent.name
+
+    def test_a_new_portal_starts_with_the_newest_alone(self, models: Path) -> None:
+        register()
+        assert list(ModelVersion.objects.values_list("version", "status")) == [("0.0.10", "active")]
+
+    def test_one_that_serves_goes_on_until_somebody_decides(self, models: Path) -> None:
+        (models / "0.0.10").rename(models.parent / "later")
+        register()
+        (models.parent / "later").rename(models / "0.0.10")
+        register()
+        found = dict(ModelVersion.objects.values_list("version", "status"))
+        assert found == {"0.0.9": "active", "0.0.10": "candidate"}
+
+    def test_where_the_newest_is_damaged_the_one_before_serves(self, models: Path) -> None:
+        (models / "0.0.10" / "model.safetensors").write_bytes(b"torn")
+        assert "0.0.10" in register()
+        assert list(ModelVersion.objects.values_list("version", "status")) == [("0.0.9", "active")]

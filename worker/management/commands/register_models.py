@@ -8,8 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from diagnosis.models import ModelVersion
 from diagnosis.services.predictions import model_evaluation_store, model_version_register
-from ml.manifest import FILE_NAME, Manifest, ManifestError
+from ml.manifest import FILE_NAME, Manifest, ManifestError, released
 
 REPORT_FILE = "report.json"
 OTHER_REPORTS = "report-*.json"
@@ -18,28 +19,38 @@ CURVES_FILE = "curves.json"
 
 
 class Command(BaseCommand):
-    help = "Register every released model; the first version of a task becomes active."
+    help = "Register the released models; the newest version of a task that has none becomes active."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        for path in sorted(settings.MODELS_DIR.glob(f"*/*/{FILE_NAME}")):
-            try:
-                manifest = Manifest.read(path.parent)
-            except ManifestError as error:
-                self.stderr.write(f"Left out: {error}")
-                continue
-            weights = path.parent / manifest.weights.file
-            if not weights.is_file() or _sha256(weights) != manifest.weights.sha256:
-                self.stderr.write(f"Left out: {weights} is missing or not the file its manifest describes.")
-                continue
-            version = model_version_register(
-                manifest=manifest.model_dump(mode="json"), weights_sha256=manifest.weights.sha256
-            )
-            model_evaluation_store(
-                model_version=version,
-                report=self._report(path.parent),
-                curves=self._measured(path.with_name(CURVES_FILE), list),
-            )
-            self.stdout.write(f"{version}: {version.get_status_display().lower()}")
+        """The newest of a task first, so that a new portal starts with it; older ones it never knew are let be."""
+        for task in sorted({path.parent.parent.name for path in settings.MODELS_DIR.glob(f"*/*/{FILE_NAME}")}):
+            known = set(ModelVersion.objects.filter(task=task).values_list("version", flat=True))
+            newer = False
+            for directory in reversed(released(settings.MODELS_DIR, task)):
+                if directory.name in known or not newer:
+                    newer = self._register(directory) or newer
+
+    def _register(self, directory: Path) -> bool:
+        """Whether the release is whole, and known now."""
+        try:
+            manifest = Manifest.read(directory)
+        except ManifestError as error:
+            self.stderr.write(f"Left out: {error}")
+            return False
+        weights = directory / manifest.weights.file
+        if not weights.is_file() or _sha256(weights) != manifest.weights.sha256:
+            self.stderr.write(f"Left out: {weights} is missing or not the file its manifest describes.")
+            return False
+        version = model_version_register(
+            manifest=manifest.model_dump(mode="json"), weights_sha256=manifest.weights.sha256
+        )
+        model_evaluation_store(
+            model_version=version,
+            report=self._report(directory),
+            curves=self._measured(directory / CURVES_FILE, list),
+        )
+        self.stdout.write(f"{version}: {version.get_status_display().lower()}")
+        return True
 
     def _report(self, directory: Path) -> dict | None:
         """The release's own report; other protocols (ml.evaluate) and the audit of its data (ml.audit) join it."""
