@@ -180,8 +180,9 @@ class Predictor:
         trained, side = self.manifest.microns_per_pixel, self.side
         if known is None or trained is None or side is None:
             return [image]
-        most = scale.MOST_TILES if self.manifest.input == "field" else 1
-        return scale.views(image, known, trained, side, most)
+        if self.manifest.input == "field":
+            return scale.views(image, known, trained, side)
+        return scale.views(image, known, trained, side, most=1, mirrored=False)
 
     def pooled(self, pictures: Sequence[Sequence[np.ndarray]], batch: int) -> tuple[np.ndarray, np.ndarray]:
         """The means over each picture's views: probabilities (N, classes) and distances (N,).

@@ -53,17 +53,20 @@ def is_wrong(picture: Picture, trained: float, side: int) -> bool:
     return not 1 / FACTOR <= prepared / trained <= FACTOR
 
 
-def views(picture: Picture, own: float, trained: float, side: int, most: int = MOST_TILES) -> list[Picture]:
+def views(
+    picture: Picture, own: float, trained: float, side: int, most: int = MOST_TILES, *, mirrored: bool = True
+) -> list[Picture]:
     """Squares of `side` pixels at the scale `trained`, of a picture whose scale is `own`.
 
-    A bigger picture gives up to `most` squares spread evenly over it, a smaller one is set on its own glass.
+    A bigger picture gives up to `most` squares spread evenly over it. A smaller one goes on beyond its border as in a
+    mirror, so that cells lie as densely as in what was learned from, or unless `mirrored` is set on its own glass.
     """
     size = size_at(picture, own, trained)
     columns, rows = grid(size, side, most)
     wanted = min(size[0], side * columns), min(size[1], side * rows)
     if columns * rows == 1:
         picture, size = middle(picture, size, wanted), wanted
-    scaled = padded(resampled(picture, size), side)
+    scaled = padded(resampled(picture, size), side, mirrored=mirrored)
     return [
         np.ascontiguousarray(scaled[top : top + side, left : left + side])
         for top in starts(scaled.shape[0], side, rows)
@@ -96,14 +99,16 @@ def resampled(picture: Picture, size: tuple[int, int]) -> Picture:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
-def padded(picture: Picture, side: int) -> Picture:
-    """At least `side` pixels high and wide, the picture in the middle of its own glass."""
+def padded(picture: Picture, side: int, *, mirrored: bool) -> Picture:
+    """At least `side` pixels high and wide, the picture in the middle."""
     height, width = picture.shape[:2]
     down, across = max(0, side - height), max(0, side - width)
     if down == across == 0:
         return picture
-    glass = [float(value) for value in background_colour(picture)]
     edges = (down // 2, down - down // 2, across // 2, across - across // 2)
+    if mirrored:
+        return cv2.copyMakeBorder(picture, *edges, cv2.BORDER_REFLECT)
+    glass = [float(value) for value in background_colour(picture)]
     return cv2.copyMakeBorder(picture, *edges, cv2.BORDER_CONSTANT, value=glass)
 
 

@@ -65,7 +65,10 @@ TEXTS = {
                 "file numbers with an embargo lessen this, they do not rule it out."
             ),
             "Colours and optics of other laboratories are imitated in training, not sampled: expect worse there.",
-            "It needs the magnification it was trained at: at half or double of it, its answers are worthless.",
+            (
+                "It needs the magnification it was trained at: at half or double of it, its answers are worthless "
+                "unless the scale is told."
+            ),
             "Overexposed pictures, whose glass is clipped to white, mislead it: leukaemia is then called benign.",
             "Stages of leukaemia are taken for each other more often than leukaemia for benign.",
             "The settings were found while looking at held-out blocks, so the figures are somewhat optimistic.",

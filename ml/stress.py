@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.datasets import load_sample_images
 
 from ml import decode, evaluation, metrics, quality, robustness
-from ml.predictor import Predictor
+from ml.predictor import BATCH, Predictor
 
 
 def false_refusals(pictures: list[np.ndarray], thresholds: Mapping[str, float]) -> float:
@@ -72,8 +72,7 @@ def robustness_of(
     rows: dict[str, Any] = {}
     if not pictures:
         return rows
-    for name, change in {"unchanged": lambda picture: picture, **robustness.CHANGES}.items():
-        probabilities = predictor.probabilities([change(picture) for picture in pictures])
+    for name, probabilities in {**changed(predictor, pictures), **at_known_scale(predictor, pictures)}.items():
         figures = metrics.summary(labels, probabilities)
         binary = metrics.leukaemia(labels, probabilities, answers.malignant)
         rows[name] = {
@@ -82,4 +81,26 @@ def robustness_of(
             "macro_f1": figures["macro_f1"],
             **{f"leukaemia_{key}": evaluation.finite(value) for key, value in binary.items()},
         }
+    return rows
+
+
+def changed(predictor: Predictor, pictures: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Probabilities (N, classes) of the pictures changed one way at a time."""
+    changes = {"unchanged": lambda picture: picture, **robustness.CHANGES}
+    return {
+        name: predictor.probabilities([change(picture) for picture in pictures]) for name, change in changes.items()
+    }
+
+
+def at_known_scale(predictor: Predictor, pictures: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """The same at other magnifications that the model is told of; none where it does not know its own scale."""
+    trained, side = predictor.manifest.microns_per_pixel, predictor.side
+    if trained is None or side is None:
+        return {}
+    rows = {}
+    for name, factor in (("half magnification, told", 0.5), ("double magnification, told", 2.0)):
+        magnified = [robustness.zoom(picture, factor) for picture in pictures]
+        own = [trained / factor * side / min(picture.shape[:2]) for picture in pictures]
+        views = [predictor.views(picture, scale) for picture, scale in zip(magnified, own, strict=True)]
+        rows[name], _ = predictor.pooled(views, BATCH)
     return rows
