@@ -4,13 +4,9 @@
 NOW = """
 SELECT 'images' AS what, state, priority, count(*) AS n,
        max(extract(epoch FROM statement_timestamp() - queued_at))::float8 AS oldest_seconds
-FROM (
-    SELECT site_id, state, priority, queued_at FROM diagnosis_predictionrun WHERE state = 'queued'
-    UNION ALL
-    SELECT site_id, state, priority, queued_at FROM diagnosis_predictionrun WHERE state = 'running'
-) run
-WHERE site_id = ANY(%(sites)s::uuid[])
-GROUP BY priority, state
+FROM diagnosis_predictionrun
+WHERE site_id = ANY(%(sites)s::uuid[]) AND state IN ('queued', 'running')
+GROUP BY state, priority
 UNION ALL
 SELECT 'cases', state, priority, count(*),
        max(extract(epoch FROM statement_timestamp() - submitted_at))::float8

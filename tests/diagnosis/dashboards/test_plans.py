@@ -51,6 +51,11 @@ def test_no_statement_of_a_page_reads_a_whole_table(name: str, archive: Archive,
     assert tables_read_whole(plan) == [], plan
 
 
+def test_what_waits_is_found_among_what_is_open(archive: Archive, scope: Scope) -> None:
+    plan = plan_of(operations_sql.NOW, asked(archive, scope))
+    assert "run_open" in plan, plan
+
+
 @pytest.mark.parametrize("name", [name for name in STATEMENTS if name != "now"])
 def test_what_is_past_is_read_from_summaries_alone(name: str, archive: Archive, scope: Scope) -> None:
     plan = plan_of(STATEMENTS[name], asked(archive, scope))
