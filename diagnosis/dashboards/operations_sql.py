@@ -24,10 +24,6 @@ WHERE site_id = ANY(%(sites)s::uuid[]) AND span = 1 AND day BETWEEN %(since)s AN
 GROUP BY day, measure
 """
 
-PERIODS = """
-WITH period AS (SELECT * FROM unnest(%(spans)s::int[], %(days)s::date[]) AS asked(span, day))
-"""
-
 TIMES = """
 SELECT measure, key, bin, sum(n)::int AS n
 FROM period JOIN diagnosis_countsummary summary USING (span, day)
