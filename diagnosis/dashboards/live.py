@@ -13,9 +13,9 @@ from diagnosis.dashboards.days import periods
 from diagnosis.dashboards.drift import ALARM, LEAST_IMAGES, WATCH, Drift, drifts
 from diagnosis.dashboards.figures import Column, Figure, Group, Row, confusion_table
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.live_sql import CASES, IMAGES, OVERRIDE_REASONS, PERIODS, WEEKS
+from diagnosis.dashboards.live_sql import CASES, IMAGES, OVERRIDE_REASONS, WEEKS
 from diagnosis.dashboards.promotion import comparisons, side_by_side
-from diagnosis.dashboards.sql import rows_of
+from diagnosis.dashboards.sql import PERIODS, rows_of
 from diagnosis.dashboards.statistics import Share, kappa, wilson
 from diagnosis.models import ModelVersion, Reading
 from diagnosis.states import Flip, ReadingDecision, ReadingStage, Revealed, RunState
@@ -72,12 +72,8 @@ def _count(rows: Iterable[Mapping[str, Any]], key: str, keep: Callable[[Mapping[
 
 def _read(images: Cube) -> list[Mapping[str, Any]]:
     """Predicted images whose signed reading is a class, so that the two can agree or differ."""
-    general = {code for code, _ in Reading.GENERAL_FINDINGS}
-    return [
-        row
-        for row in images
-        if row["state"] == RunState.SUCCEEDED and row["finding"] and row["finding"] not in general
-    ]
+    no_class = ("", *Reading.GENERAL_CODES)
+    return [row for row in images if row["state"] == RunState.SUCCEEDED and row["finding"] not in no_class]
 
 
 def _agreement(rows: Cube) -> Share:
@@ -146,8 +142,8 @@ def confusion(version: ModelVersion, images: Cube) -> Figure:
 
 def concordance_by_week(version: ModelVersion, scope: Scope) -> Figure:
     spans, days = periods(scope.since, scope.until, longest=7)
-    general = [code for code, _ in Reading.GENERAL_FINDINGS]
-    rows = rows_of(scope, WEEKS, version=str(version.pk), week_spans=spans, week_days=days, general=general)
+    asked: dict[str, Any] = {"spans": spans, "days": days, "general": list(Reading.GENERAL_CODES)}
+    rows = rows_of(scope, PERIODS, WEEKS, version=str(version.pk), **asked)
     weeks = [row["week"] for row in rows]
     shares = [wilson(row["agreed"], row["images"]) for row in rows]
     return Figure(
@@ -191,7 +187,7 @@ def _by_kind(cases: Cube, key: str, kinds: type[TextChoices]) -> list[tuple[str,
 
 
 def after_reveal(cases: Cube) -> Figure:
-    """By who read first."""
+    """What became of the first reader's own read once the suggestion was seen."""
     rows = _by_kind(cases, "revealed", Revealed)
     known = any(row[1] for row in rows)
     return Figure(

@@ -1,9 +1,5 @@
 """The statements behind live performance and drift, over the summaries of signed cases."""
 
-PERIODS = """
-WITH period AS (SELECT * FROM unnest(%(spans)s::int[], %(days)s::date[]) AS asked(span, day))
-"""
-
 # What this version made of the images; and, to compare, what others made of those it served.
 IMAGES = """
 SELECT model_version_id AS version, state, label, abstained, finding, stage, decision, beside_id AS beside,
@@ -13,9 +9,8 @@ WHERE site_id = ANY(%(sites)s::uuid[]) AND %(version)s IN (model_version_id, bes
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 """
 
-# Images that were predicted and read as a class, week by week.
+# Images that were predicted and read as a class, week by week: over spans no longer than a week.
 WEEKS = """
-WITH period AS (SELECT * FROM unnest(%(week_spans)s::int[], %(week_days)s::date[]) AS asked(span, day))
 SELECT date_trunc('week', summary.day)::date AS week, sum(images)::int AS images,
        coalesce(sum(images) FILTER (WHERE label = finding), 0)::int AS agreed
 FROM period JOIN diagnosis_imagesummary summary USING (span, day)

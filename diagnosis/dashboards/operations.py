@@ -12,16 +12,9 @@ from accounts.models import Site
 from diagnosis.dashboards.charts import operations as charts
 from diagnosis.dashboards.figures import Column, Figure, Group, Row
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.operations_sql import (
-    DAILY,
-    NOW,
-    PERIODS,
-    PROBLEMS,
-    TIMES,
-    WORKLOAD,
-)
-from diagnosis.dashboards.sql import rows_of
-from diagnosis.dashboards.statistics import percentile
+from diagnosis.dashboards.operations_sql import DAILY, NOW, PROBLEMS, TIMES, WORKLOAD
+from diagnosis.dashboards.sql import PERIODS, rows_of
+from diagnosis.dashboards.statistics import STEP, percentile
 from diagnosis.states import CASE_PRIORITIES, CaseState, Priority, RunState
 
 STAGES = {
@@ -34,7 +27,8 @@ PERCENTILES = (0.5, 0.9, 0.95)
 PRIORITIES = sorted(CASE_PRIORITIES)
 MOST_READERS = 60
 TIMES_NOTE = (
-    "Times are counted in steps of 10 %, so a percentile is right to within one step; the numbers of cases are exact."
+    f"Times are counted in steps of {100 * (STEP - 1):.0f} %, so a percentile is right to within one step; "
+    "the numbers of cases are exact."
 )
 Counts = Sequence[Mapping[str, Any]]
 Times = Mapping[tuple[str, int], Mapping[int, int]]

@@ -4,13 +4,9 @@
 NOW = """
 SELECT 'images' AS what, state, priority, count(*) AS n,
        max(extract(epoch FROM statement_timestamp() - queued_at))::float8 AS oldest_seconds
-FROM (
-    SELECT site_id, state, priority, queued_at FROM diagnosis_predictionrun WHERE state = 'queued'
-    UNION ALL
-    SELECT site_id, state, priority, queued_at FROM diagnosis_predictionrun WHERE state = 'running'
-) run
-WHERE site_id = ANY(%(sites)s::uuid[])
-GROUP BY priority, state
+FROM diagnosis_predictionrun
+WHERE site_id = ANY(%(sites)s::uuid[]) AND state IN ('queued', 'running')
+GROUP BY state, priority
 UNION ALL
 SELECT 'cases', state, priority, count(*),
        max(extract(epoch FROM statement_timestamp() - submitted_at))::float8
@@ -26,10 +22,6 @@ FROM diagnosis_countsummary
 WHERE site_id = ANY(%(sites)s::uuid[]) AND span = 1 AND day BETWEEN %(since)s AND %(until)s
   AND measure IN ('submitted', 'signed', 'returned', 'succeeded', 'refused', 'failed')
 GROUP BY day, measure
-"""
-
-PERIODS = """
-WITH period AS (SELECT * FROM unnest(%(spans)s::int[], %(days)s::date[]) AS asked(span, day))
 """
 
 TIMES = """

@@ -12,8 +12,8 @@ from uuid import UUID
 from diagnosis.dashboards.evaluation import OVERALL, evaluation_of
 from diagnosis.dashboards.figures import Column, Figure, Row, shown
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.live_sql import IMAGES, PERIODS
-from diagnosis.dashboards.sql import rows_of
+from diagnosis.dashboards.live_sql import IMAGES
+from diagnosis.dashboards.sql import PERIODS, rows_of
 from diagnosis.dashboards.statistics import Z, mcnemar
 from diagnosis.models import ModelVersion
 from diagnosis.states import ModelStatus, ReadingStage, RunState

@@ -62,7 +62,7 @@ def stability_by_chance(before: int, after: int, bins: int) -> float:
     return quantile * (1 / before + 1 / after)
 
 
-STEP = 1.1  # each bin of times reaches a tenth further than the one before, see summary_sql
+STEP = 1.1  # each bin of times reaches a tenth further than the one before; another step is another COUNTING
 
 
 def percentile(bins: Mapping[int, int], share: float) -> float | None:

@@ -7,6 +7,7 @@ broken off and begun again: a piece is one transaction that takes its marks and 
 """
 
 import datetime
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from accounts.models import Site
-from diagnosis.dashboards.days import first_day, midnight
+from diagnosis.dashboards.days import SPANS, first_day, midnight
+from diagnosis.dashboards.statistics import STEP
 from diagnosis.dashboards.summary_sql import ADDED_UP, COUNTED
 from diagnosis.models import Case, CaseSummary, CountSummary, ImageSummary, Reading, SummaryDue, SummaryState
 
@@ -128,14 +130,15 @@ def _count(site_id: UUID, first: datetime.date, last: datetime.date) -> None:
         "start": midnight(first),
         "end": midnight(last + datetime.timedelta(days=1)),
         "zone": timezone.get_current_timezone_name(),
-        "general": [code for code, _ in Reading.GENERAL_FINDINGS],
+        "general": list(Reading.GENERAL_CODES),
+        "step": STEP,
     }
     for model in SUMMARIES:
         model._default_manager.filter(site=site_id, span=1, day__range=(first, last)).delete()
     with connection.cursor() as cursor:
         for statement in COUNTED:
             cursor.execute(statement, parameters)
-    for below, span in ((1, 7), (7, 28)):
+    for below, span in itertools.pairwise(sorted(SPANS)):
         _add_up(site_id, first_day(first, span), first_day(last, span), below, span)
 
 

@@ -160,7 +160,7 @@ WHERE part ->> 'name' IN ('sharpness', 'exposure', 'stain')
 GROUP BY 3, 4, 5, 7
 """
 
-# Times are kept in bins of a tenth; `within` counts cases that met the target of their site.
+# Times are kept in bins whose ends are powers of `step`; `within` counts cases that met the target of their site.
 TOOK = """
 , took AS (
     SELECT day, priority::text AS key, stage, seconds, stage = 'total' AND seconds <= target_seconds AS within
@@ -179,7 +179,7 @@ TOOK = """
 """
 TIMES = """
 SELECT %(site)s::uuid, 1, day, NULL::uuid, stage, key,
-       floor(ln(greatest(seconds, 0.001)) / ln(1.1))::int, count(*)
+       floor(ln(greatest(seconds, 0.001)) / ln(%(step)s))::int, count(*)
 FROM took GROUP BY 3, 5, 6, 7
 UNION ALL
 SELECT %(site)s::uuid, 1, day, NULL, 'within', key, 0, count(*) FROM took WHERE within GROUP BY 3, 6
@@ -235,7 +235,7 @@ happened AS (
         SELECT left(split_part(ended.error, E'\\n', 1), 160) WHERE ended.state = 'failed'
     ) reason
     UNION ALL
-    SELECT ended.day, part.stage, ended.priority::text, floor(ln(greatest(part.seconds, 0.001)) / ln(1.1))::int
+    SELECT ended.day, part.stage, ended.priority::text, floor(ln(greatest(part.seconds, 0.001)) / ln(%(step)s))::int
     FROM ended
     CROSS JOIN LATERAL (VALUES
         ('image_waiting', extract(epoch FROM ended.started_at - ended.queued_at)::float8),

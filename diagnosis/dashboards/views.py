@@ -150,9 +150,15 @@ def _page(request: SignedInRequest, page: str, filters: Filters, groups: list[Gr
         )
         if may(request.user, permissions)
     ]
-    context = {"page": page, "tabs": tabs, "filters": filters, "groups": groups, "csv_route": f"dashboards:{page}_csv"}
-    as_of = figures_as_of(filters.scope.site_ids) if filters.scope else None
-    return render(request, f"dashboards/{page}.html", context | {"as_of": as_of} | more)
+    context = {
+        "page": page,
+        "tabs": tabs,
+        "filters": filters,
+        "groups": groups,
+        "csv_base": reverse(f"dashboards:{page}"),
+        "as_of": figures_as_of(filters.scope.site_ids) if filters.scope else None,
+    }
+    return render(request, f"dashboards/{page}.html", context | more)
 
 
 def _csv(groups: list[Group], figure_key: str, of: str) -> HttpResponse:

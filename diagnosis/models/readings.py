@@ -20,6 +20,7 @@ class Reading(models.Model):
     OTHER = "other"
     UNUSABLE = "unusable"
     GENERAL_FINDINGS = ((OTHER, "Other (see comment)"), (UNUSABLE, "Not usable"))
+    GENERAL_CODES = tuple(code for code, _ in GENERAL_FINDINGS)
 
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="readings")
     image = models.ForeignKey(SmearImage, on_delete=models.PROTECT, null=True, related_name="readings")

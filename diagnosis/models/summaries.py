@@ -1,4 +1,4 @@
-"""What the dashboards count, day by day and week by week, so that a page costs the same however much there is.
+"""What the dashboards count, by day, by week and by four weeks, so that a page costs the same however much there is.
 
 Nothing here is a record: all of it can be counted again from the cases (`manage.py summaries_refresh --all`). Only
 diagnosis.dashboards.summaries writes it. `span` is how many days a line holds from `day` on, see dashboards.days.
@@ -21,7 +21,7 @@ class SummaryDue(models.Model):
 
 
 class SummaryState(models.Model):
-    """As of when a site's figures are, and by which clock and targets they were counted."""
+    """As of when a site's figures are, and by which clock, targets and way of counting they were counted."""
 
     site = models.OneToOneField(Site, on_delete=models.CASCADE, primary_key=True, related_name="+")
     basis = models.CharField(max_length=120, help_text="Time zone and targets; another basis counts all days again.")

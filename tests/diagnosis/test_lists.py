@@ -235,12 +235,14 @@ class TestCost:
             technician_sections(technician)
         asked = [entry["sql"] for entry in captured if 'FROM "diagnosis_predictionrun"' in entry["sql"]]
         assert len(asked) >= 4
+        plans = []
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
             for query in asked:
                 cursor.execute("EXPLAIN " + query)
-                plan = "\n".join(row[0] for row in cursor.fetchall())
-                assert "Seq Scan on diagnosis_predictionrun" not in plan, plan
+                plans.append("\n".join(row[0] for row in cursor.fetchall()))
+                assert "Seq Scan on diagnosis_predictionrun" not in plans[-1], plans[-1]
+        assert "run_open" in plans[0], plans[0]
 
     def test_a_step_at_the_reading_station(
         self, technician: User, haematologist: User, model_version: ModelVersion

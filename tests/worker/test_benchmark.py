@@ -11,7 +11,8 @@ from django.core.management import CommandError, call_command
 from accounts.models import User
 from portal.local import ROOT
 from tests.factories import draft_case
-from worker.benchmark import Row, pictures_of, ratio_row, table
+from worker.benchmark.pictures import pictures_of
+from worker.benchmark.rows import Row, ratio_row, table
 
 
 def test_a_bar_is_met_from_its_ratio_on() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core import mail
+from django.utils import timezone
 from scipy import stats
 
 from accounts.models import Site, User
@@ -24,7 +25,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def drifted(site: Site, technician: User, haematologist: User, model_version: ModelVersion) -> Archive:
-    return Archive(site, technician, [haematologist], model_version, seed=4).fill(200, days=88, drift=True)
+    """Signed up to yesterday's noon, so that the same images lie before and after the cut whatever time it is now."""
+    noon = (timezone.now() - datetime.timedelta(days=1)).replace(hour=12)
+    return Archive(site, technician, [haematologist], model_version, seed=4).fill(200, until=noon, days=88, drift=True)
 
 
 def index_of(before: list[float], after: list[float]) -> float:

@@ -8,21 +8,24 @@ from django.utils import timezone
 
 from diagnosis.dashboards import live_sql, operations_sql
 from diagnosis.dashboards.filters import Scope
+from diagnosis.dashboards.sql import PERIODS
+from diagnosis.dashboards.statistics import STEP
 from diagnosis.dashboards.summary_sql import COUNTED
 from tests.diagnosis.dashboards.archive import Archive
 
 pytestmark = pytest.mark.django_db
 
 STATEMENTS = {
-    "images": live_sql.PERIODS + live_sql.IMAGES,
-    "cases": live_sql.PERIODS + live_sql.CASES,
-    "override reasons": live_sql.PERIODS + live_sql.OVERRIDE_REASONS,
+    "images": PERIODS + live_sql.IMAGES,
+    "cases": PERIODS + live_sql.CASES,
+    "weeks": PERIODS + live_sql.WEEKS,
+    "override reasons": PERIODS + live_sql.OVERRIDE_REASONS,
     "drift": live_sql.DRIFT,
     "now": operations_sql.NOW,
     "daily": operations_sql.DAILY,
-    "times": operations_sql.PERIODS + operations_sql.TIMES,
-    "problems": operations_sql.PERIODS + operations_sql.PROBLEMS,
-    "workload": operations_sql.PERIODS + operations_sql.WORKLOAD,
+    "times": PERIODS + operations_sql.TIMES,
+    "problems": PERIODS + operations_sql.PROBLEMS,
+    "workload": PERIODS + operations_sql.WORKLOAD,
 }
 RECORDS = ("case", "smearimage", "predictionrun", "reading", "timelineevent", "patient")
 SUMMARIES = ("imagesummary", "casesummary", "countsummary")
@@ -38,7 +41,8 @@ def plan_of(statement: str, parameters: dict) -> str:
 
 def asked(archive: Archive, scope: Scope) -> dict:
     given = scope.parameters()
-    return given | {"version": str(archive.version.pk), "least": 3, "recent": [False] * len(given["days"])}
+    recent = [False] * len(given["days"])
+    return given | {"version": str(archive.version.pk), "least": 3, "general": ["other"], "recent": recent}
 
 
 def tables_read_whole(plan: str) -> list[str]:
@@ -51,6 +55,11 @@ def test_no_statement_of_a_page_reads_a_whole_table(name: str, archive: Archive,
     assert tables_read_whole(plan) == [], plan
 
 
+def test_what_waits_is_found_among_what_is_open(archive: Archive, scope: Scope) -> None:
+    plan = plan_of(operations_sql.NOW, asked(archive, scope))
+    assert "run_open" in plan, plan
+
+
 @pytest.mark.parametrize("name", [name for name in STATEMENTS if name != "now"])
 def test_what_is_past_is_read_from_summaries_alone(name: str, archive: Archive, scope: Scope) -> None:
     plan = plan_of(STATEMENTS[name], asked(archive, scope))
@@ -60,6 +69,6 @@ def test_what_is_past_is_read_from_summaries_alone(name: str, archive: Archive, 
 @pytest.mark.parametrize("place", range(len(COUNTED)))
 def test_counting_a_day_reads_no_whole_table(place: int, archive: Archive) -> None:
     now = timezone.now()
-    parameters = {"site": archive.site.pk, "start": now, "end": now, "zone": "UTC", "general": ["other"]}
+    parameters = {"site": archive.site.pk, "start": now, "end": now, "zone": "UTC", "general": ["other"], "step": STEP}
     plan = plan_of(COUNTED[place], parameters)
     assert tables_read_whole(plan) == [], plan

@@ -11,9 +11,9 @@ from scipy import stats
 
 from accounts.models import User
 from diagnosis.dashboards.filters import Scope
-from diagnosis.dashboards.live_sql import IMAGES, PERIODS
+from diagnosis.dashboards.live_sql import IMAGES
 from diagnosis.dashboards.promotion import Comparison, comparisons, promotion_of
-from diagnosis.dashboards.sql import rows_of
+from diagnosis.dashboards.sql import PERIODS, rows_of
 from diagnosis.dashboards.statistics import mcnemar
 from diagnosis.dashboards.summaries import summaries_refresh
 from diagnosis.models import ModelVersion, PredictionRun

@@ -27,7 +27,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from dataclasses import replace
 
-        from worker.benchmark import QUICK, Benchmark, Effort, active_version, table
+        from worker.benchmark.measures import QUICK, Benchmark, Effort, active_version
+        from worker.benchmark.rows import table
 
         if Case.objects.exists():
             raise CommandError("There are cases in this database. Use script/bench, which makes one of its own.")

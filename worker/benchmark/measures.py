@@ -4,65 +4,40 @@ A machine differs from the next and is shared, so only ratios count; times are m
 take turns, so that both meet the same machine.
 """
 
-import io
 import itertools
 import os
 import statistics
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from django.conf import settings
-from django.core.files.storage import storages
 from django.db import connection
 from django.db.models import F, Max, Min
-from PIL import Image
 
-from accounts.models import Site, User
-from diagnosis.models import Case, ModelVersion, Patient, PredictionRun, SmearImage, WorkerHeartbeat
-from diagnosis.services.cases import case_submit
-from diagnosis.services.images import image_add
+from diagnosis.models import ModelVersion, PredictionRun, WorkerHeartbeat
 from diagnosis.states import Priority, RunState
 from ml import preprocessing, reference
 from ml.backends import eager
 from ml.choosing import choose, parity, with_engine
-from ml.data import SUFFIXES
 from ml.decode import decode
 from ml.predictor import batches, forward
 from worker import inference
+from worker.benchmark.laboratory import Laboratory
+from worker.benchmark.pictures import drawn_pictures, pictures_of
+from worker.benchmark.processes import wait_for, workers
+from worker.benchmark.rows import Row, ratio_row
 from worker.claiming import runs_claim
 from worker.drain import queue_drain
 
 PARITY_PICTURES = 512
 BACKLOG = 10_000
-PICTURE_SIDE = 640
 DISTINCT = 48
-IMAGES_PER_CASE = 24
-CELERY = (sys.executable, "-m", "celery", "-A", "worker.celery:app", "worker", "--concurrency", "1")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One bar. `met` is None where this machine cannot tell."""
-
-    name: str
-    baseline: float | None
-    ours: float | None
-    ratio: float | None
-    bar: str
-    met: bool | None
-    note: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -80,7 +55,7 @@ QUICK = Effort(images=48, repeats=1, backlog=1000, parity=32, two_workers=False)
 
 
 class Benchmark:
-    """A laboratory of its own in an empty database, and the model whose worker is measured."""
+    """The model whose worker is measured, over a laboratory of its own in an empty database."""
 
     def __init__(self, version: ModelVersion, effort: Effort, folder: Path | None = None) -> None:
         """Of the pictures in `folder`, or of drawn ones."""
@@ -89,14 +64,10 @@ class Benchmark:
         self.predictor = inference.predictor_of(version)
         inference._predictors[version.pk] = self.predictor
         self.batch = inference.batch_size(self.predictor)
-        site = Site.objects.create(name="Benchmark", code="benchmark")
-        self.site = site
-        self.technician = User.objects.create(username="benchmark", site=site)
-        self.patient = Patient.objects.create(site=site, mrn="B-1", family_name="Benchmark")
-        self.cases = 0
         distinct = min(DISTINCT, effort.images)
-        self.uploaded = self._upload(pictures_of(folder, distinct) if folder else drawn_pictures(distinct))
-        self.pictures = [decode(self._read(image)) for image in self.uploaded]
+        pictures = pictures_of(folder, distinct) if folder else drawn_pictures(distinct)
+        self.laboratory = Laboratory(version.input_kind, pictures)
+        self.pictures = [decode(self.laboratory.read(image)) for image in self.laboratory.uploaded]
 
     def rows(self) -> Iterator[Row]:
         choice = choose(self.predictor, settings.INFERENCE_BACKEND, self.batch, settings.INFERENCE_CACHE_DIR)
@@ -118,7 +89,7 @@ class Benchmark:
 
     def throughput(self) -> Iterator[Row]:
         """Database to database, against one image at a time, against the predictor and against the bare network."""
-        data = [self._read(image) for image in self.uploaded]
+        data = [self.laboratory.read(image) for image in self.laboratory.uploaded]
         ready = np.stack([preprocessing.apply(picture, self.predictor.steps) for picture in self.pictures])
         loops, alone, bare, ours = [], [], [], []
         for _ in range(self.effort.repeats):
@@ -140,7 +111,7 @@ class Benchmark:
         """A claim must not cost more because much waits."""
         few = self._claim_seconds(200)
         many = self._claim_seconds(self.effort.backlog)
-        self._clear()
+        self.laboratory.clear()
         ratio = many / few
         note = f"{self.effort.backlog} queued against 200"
         return Row("claim of a batch, ms", few * 1000, many * 1000, ratio, "ratio ≤ 2", ratio <= 2, note)
@@ -151,13 +122,13 @@ class Benchmark:
         behind: list[float] = []
         batch_times: list[float] = []
         for _ in range(self.effort.repeats):
-            self._queue(1, Priority.STAT)
+            self.laboratory.queue(1, Priority.STAT)
             self._drain_all()
             idle.append(self._waited())
-            self._clear()
-            self._queue(self.effort.backlog)
+            self.laboratory.clear()
+            self.laboratory.queue(self.effort.backlog)
             behind.append(self._stat_amid_backlog(batch_times))
-            self._clear()
+            self.laboratory.clear()
         batches_waited = statistics.median(behind) / statistics.median(batch_times)
         note = f"{statistics.median(batch_times):.2f} s a batch, {self.effort.backlog} routine images before it"
         return Row(
@@ -185,53 +156,12 @@ class Benchmark:
             f"{strange} of {len(self.pictures)} pictures unlike the training data, so that their cells are typed too"
         )
 
-    def _upload(self, pictures: list[bytes]) -> list[SmearImage]:
-        case = self._case()
-        images = []
-        for number, data in enumerate(pictures):
-            if number and number % IMAGES_PER_CASE == 0:
-                case = self._case()
-            upload = io.BytesIO(data)
-            images.append(image_add(case=case, actor=self.technician, upload=upload, file_name=f"{number}.jpg"))
-        return images
-
-    def _case(self, priority: Priority = Priority.ROUTINE) -> Case:
-        self.cases += 1
-        return Case.objects.create(
-            site=self.site,
-            patient=self.patient,
-            accession_number=f"B-{self.cases}",
-            submitted_by=self.technician,
-            priority=priority,
-            image_kind=self.version.input_kind,
-        )
-
-    def _queue(self, count: int, priority: Priority = Priority.ROUTINE) -> None:
-        """Submitted cases whose images are those that were uploaded, once more."""
-        left = count
-        while left:
-            here = min(left, IMAGES_PER_CASE, len(self.uploaded))
-            case = self._case(priority)
-            start = self.cases * IMAGES_PER_CASE
-            chosen = [self.uploaded[(start + offset) % len(self.uploaded)] for offset in range(here)]
-            SmearImage.objects.bulk_create(copy_of(image, case, at) for at, image in enumerate(chosen, 1))
-            case_submit(case=case, actor=self.technician)
-            left -= here
-
-    def _clear(self) -> None:
-        """Leave nothing queued for what is measured next."""
-        PredictionRun.objects.filter(state=RunState.QUEUED).update(
-            state=RunState.CANCELLED, finished_at="2000-01-01T00:00Z"
-        )
-        with connection.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE diagnosis_predictionrun")
-
     def _drain_all(self) -> None:
         while queue_drain():
             pass
 
     def _drained(self, count: int) -> float:
-        self._queue(count)
+        self.laboratory.queue(count)
         started = time.perf_counter()
         self._drain_all()
         return count / (time.perf_counter() - started)
@@ -266,14 +196,9 @@ class Benchmark:
                 forward(self.predictor.net, torch.from_numpy(np.stack(part)), self.predictor.engine)
         return rounds * len(ready) / (time.perf_counter() - started)
 
-    def _read(self, image: SmearImage) -> bytes:
-        with storages["smears"].open(image.sha256) as stored:
-            data: bytes = stored.read()
-            return data
-
     def _claim_seconds(self, queued: int) -> float:
-        self._clear()
-        self._queue(queued)
+        self.laboratory.clear()
+        self.laboratory.queue(queued)
         times = []
         for _ in range(11):
             started = time.perf_counter()
@@ -291,7 +216,7 @@ class Benchmark:
 
         def hand_in() -> None:
             time.sleep(1.5)
-            self._queue(1, Priority.STAT)
+            self.laboratory.queue(1, Priority.STAT)
             submitted.set()
             connection.close()
 
@@ -324,7 +249,7 @@ class Benchmark:
         images = max(self.batch * 4, self.effort.images // 2)
         with workers(count):
             wait_for(lambda: WorkerHeartbeat.objects.filter(ready=True).count() == count)
-            self._queue(images)
+            self.laboratory.queue(images)
             newest = PredictionRun.objects.filter(state=RunState.QUEUED)
             ids = list(newest.values_list("pk", flat=True))
             ours = PredictionRun.objects.filter(pk__in=ids)
@@ -334,77 +259,5 @@ class Benchmark:
         return images / float((span["last"] - span["first"]).total_seconds())
 
 
-def drawn_pictures(count: int) -> list[bytes]:
-    """Drawn smears as JPEG; to a model of real ones they are unlike its training data."""
-    found = []
-    for seed in range(count):
-        buffer = io.BytesIO()
-        Image.fromarray(reference.draw_smear(seed, PICTURE_SIDE)).save(buffer, "JPEG", quality=92)
-        found.append(buffer.getvalue())
-    return found
-
-
-def pictures_of(folder: Path, count: int) -> list[bytes]:
-    """So many different pictures of a folder, spread evenly over it; raises ValueError where it has none."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
-    if not paths:
-        raise ValueError(f"There are no pictures in {folder}.")
-    spread = [paths[place * len(paths) // min(count, len(paths))] for place in range(min(count, len(paths)))]
-    return list(dict.fromkeys(path.read_bytes() for path in spread))
-
-
-def copy_of(image: SmearImage, case: Case, position: int) -> SmearImage:
-    fields = ("file_name", "sha256", "content_type", "size", "width", "height", "thumbnail_sha256", "thumbnail_size")
-    values = {name: getattr(image, name) for name in fields}
-    return SmearImage(case=case, position=position, uploaded_by=case.submitted_by, quality=image.quality, **values)
-
-
-def ratio_row(name: str, baseline: float, ours: float, bar: float, note: str) -> Row:
-    ratio = ours / baseline
-    return Row(name, baseline, ours, ratio, f"ratio ≥ {bar:g}", ratio >= bar, note)
-
-
-@contextmanager
-def workers(count: int) -> Iterator[None]:
-    """Workers as in production, one thread each, on the engine that needs no preparation."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "INFERENCE_BACKEND": "autocast"}
-    started = [
-        subprocess.Popen(
-            [*CELERY, "-n", f"benchmark-{number}@%h"],
-            env=environment,
-            cwd=settings.BASE_DIR,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for number in range(count)
-    ]
-    try:
-        yield
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(timeout=60)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 600.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("The workers did not get there in time.")
-        time.sleep(0.2)
-
-
 def active_version() -> ModelVersion | None:
     return ModelVersion.objects.filter(status="active").order_by("task").first()
-
-
-def table(rows: list[Row]) -> list[str]:
-    """For a terminal."""
-    said = {True: "met", False: "MISSED", None: "open"}
-    lines = [f"{'':<58} {'baseline':>9} {'ours':>9} {'ratio':>7}  {'':<7} bar"]
-    for row in rows:
-        figures = [f"{value:.3g}" if value is not None else "-" for value in (row.baseline, row.ours, row.ratio)]
-        columns = f"{row.name:<58} {figures[0]:>9} {figures[1]:>9} {figures[2]:>7}  {said[row.met]:<7}"
-        lines.append(f"{columns} {row.bar} ({row.note})")
-    return lines
