@@ -1,4 +1,8 @@
-"""`script/test`: the tests on a PostgreSQL and a Redis of their own; with --all everything that CI runs."""
+"""`script/test`: the tests on a PostgreSQL and a Redis of their own; with --all everything that CI runs.
+
+With --all there are two runs of pytest at once: most tests compute, those of WAITING mostly wait for processes to
+start, to be killed and to be missed. What the second has said is shown when the first is through.
+"""
 
 import contextlib
 import fcntl
@@ -10,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from portal.local import ROOT, VAR, CannotStart
 from portal.local.audit import audit_packages
@@ -22,6 +27,7 @@ from portal.local.supervisor import Supervisor, end_leftovers
 
 TOOLS = Path(sys.executable).parent
 FAST = ("-m", "not e2e and not slow")
+WAITING = ("tests/faults", "tests/script")
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     stop.listen()
     environment = suite_environment()
     try:
+        if everything and not rest and not {"DATABASE_URL", "REDIS_URL"} & environment.keys():
+            return run_everything(environment, stop)
         with stores(environment, stop):
             failed = run_checks(environment, stop) if everything else []
             code = run(pytest_command(rest, everything=everything), environment, stop)
@@ -64,9 +72,37 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except Stopped:
         return 130
+    return outcome(code, failed)
+
+
+def outcome(code: int, failed: Sequence[str]) -> int:
+    """What the script answers: pytest's own code, or 1 where only a check failed."""
     if failed:
         print(f"\nAlso failed, see above: {', '.join(failed)}", file=sys.stderr)
     return code or int(bool(failed))
+
+
+def run_everything(environment: Mapping[str, str], stop: StopRequest) -> int:
+    """The checks, then the tests that compute; all the while, on stores of their own, those that wait."""
+    elsewhere = [f"--ignore={folder}" for folder in WAITING]
+    log = VAR / "log" / "waiting-tests.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        stores(dict(environment), stop) as here,
+        stores(dict(environment), stop) as there,
+        log.open("w+") as said,
+    ):
+        waiting = started(pytest_command(WAITING, everything=True), there, output=said)
+        try:
+            failed = run_checks(here, stop)
+            code = run(pytest_command(elsewhere, everything=True), here, stop)
+            print(f"── pytest {' '.join(WAITING)}", flush=True)
+            waited = ended(waiting, stop)
+        finally:
+            end(waiting)
+        said.seek(0)
+        print(said.read(), flush=True)
+    return outcome(code or waited, failed)
 
 
 def run_checks(environment: Mapping[str, str], stop: StopRequest) -> list[str]:
@@ -96,23 +132,42 @@ def pytest_command(arguments: Sequence[str], *, everything: bool) -> list[str]:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], stop: StopRequest) -> int:
-    """In the terminal's own process group, so that Ctrl-C reaches pytest, which then still sums up."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    """Start it and wait until it has ended; returns its code."""
+    process = started(command, environment)
     try:
-        while process.poll() is None:
-            stop.pause(0.1)
+        return ended(process, stop)
     finally:
-        for end in (lambda: None, process.terminate, process.kill):
-            end()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-                break
+        end(process)
+
+
+def started(
+    command: Sequence[str], environment: Mapping[str, str], output: TextIO | None = None
+) -> subprocess.Popen[bytes]:
+    """In the terminal's own process group, so that Ctrl-C reaches pytest, which then still sums up."""
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+
+
+def ended(process: subprocess.Popen[bytes], stop: StopRequest) -> int:
+    while process.poll() is None:
+        stop.pause(0.1)
     return process.returncode
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Wait a little, then ask, then insist; does nothing to one that has ended."""
+    for act in (lambda: None, process.terminate, process.kill):
+        act()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+            return
+
+
 @contextlib.contextmanager
-def stores(environment: dict[str, str], stop: StopRequest) -> Iterator[None]:
-    """Apart from the server's, so that both can run; not durable, because a test has nothing to lose."""
+def stores(environment: dict[str, str], stop: StopRequest) -> Iterator[dict[str, str]]:
+    """The environment with a PostgreSQL and a Redis in it, where it names none.
+
+    Apart from the server's, so that both can run; not durable, because a test has nothing to lose.
+    """
     with own_folder() as folder:
         supervisor = Supervisor(folder / "processes.json", report=lambda service: None)
         end_leftovers(supervisor.record)
@@ -129,7 +184,7 @@ def stores(environment: dict[str, str], stop: StopRequest) -> Iterator[None]:
                 supervisor.start(redis.service)
                 redis.wait_until_ready(stop.pause)
                 environment["REDIS_URL"] = redis.url
-            yield
+            yield environment
         finally:
             supervisor.stop(hurry=lambda: stop.urgent)
 

@@ -49,6 +49,38 @@ def test_a_failing_test_fails_the_script(small_suite: Path, run_script: Run) -> 
     assert "1 failed" in result.stdout
 
 
+EVERYTHING = (
+    "import sys; from portal.local import suite; suite.CHECKS = (); suite.audit_packages = lambda: True;"
+    "sys.exit(suite.main(['--all']))"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", ["", "faults", "portal"])
+def test_what_waits_runs_beside_the_rest_and_counts_as_much(
+    failing: str, small_suite: Path, checkout: Path, clean_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Each writes down where its stores are and waits for the other to have done so."""
+    (small_suite / "script").mkdir(exist_ok=True)
+    for name, other in (("faults", "portal"), ("portal", "faults")):
+        (small_suite / name).mkdir(exist_ok=True)
+        (small_suite / name / f"test_{name}.py").write_text(
+            "import os, time\nfrom pathlib import Path\n"
+            f"def test_of_{name}():\n"
+            f"    Path({str(tmp_path / name)!r}).write_text(os.environ['DATABASE_URL'] + os.environ['REDIS_URL'])\n"
+            f"    while not Path({str(tmp_path / other)!r}).exists(): time.sleep(0.05)\n"
+            f"    assert {failing!r} != {name!r}\n"
+        )
+    command = [sys.executable, "-c", EVERYTHING]
+    found = subprocess.run(command, cwd=checkout, env=clean_environment, capture_output=True, text=True, timeout=120)
+    assert found.returncode == bool(failing), found.stdout + found.stderr
+    assert (tmp_path / "faults").read_text() != (tmp_path / "portal").read_text()
+    assert "4 passed, 1 skipped" in found.stdout or failing == "portal"
+    assert "── pytest tests/faults tests/script" in found.stdout
+    assert ("1 failed" in found.stdout) == bool(failing)
+    assert not list((checkout / "var").glob("test-*"))
+
+
 @pytest.mark.slow
 def test_two_runs_at_once_do_not_share_their_stores(small_suite: Path, checkout: Path, run_script: Run) -> None:
     holder = (
