@@ -54,9 +54,11 @@ def test_the_card_in_the_docs_is_the_one_its_report_makes(directory: Path) -> No
     assert text == card.card(Manifest.read(directory), json.loads((directory / "report.json").read_text()))
 
 
-def test_every_class_is_on_both_sides(directory: Path) -> None:
+def test_every_class_was_learned_from_and_measured_on(directory: Path) -> None:
     counts = Manifest.read(directory).data.counts
-    assert all(count > 0 for part in ("train", "held_out") for count in counts[part].values())
+    measured = json.loads((directory / "report.json").read_text())["protocols"][0]["by_class"]
+    assert all(count > 0 for count in counts["train"].values())
+    assert all(row["images"] > 0 for row in measured.values())
 
 
 @pytest.mark.slow
@@ -83,6 +85,8 @@ def test_it_recognises_held_out_smears(directory: Path, smear_data: Path) -> Non
     manifest = Manifest.read(directory)
     if manifest.task != "b-all-stage":
         pytest.skip("another task's pictures")
+    if not any(manifest.data.counts["held_out"].values()):
+        pytest.skip("it learned from all of them; its figures are those of its folds")
     loaded = Predictor.load(directory)
     right = []
     for label, code in enumerate(manifest.codes):
