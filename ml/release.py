@@ -1,7 +1,7 @@
 """`python -m ml.release --run DIR --data DIR --version X.Y.Z`: from training runs to a released directory.
 
-Writes weights (fp16 safetensors), measures them through the very Predictor that will serve them, and puts what was
-measured into manifest.json and report.json. What is released is the averaged network of the run's last epoch.
+Writes weights (fp16 safetensors), has them measured (`ml.measurement`), and puts what was measured into manifest.json
+and report.json. What is released is the averaged network of the run's last epoch.
 
 A run that learned from everything has nothing left to be measured on: then `--folds` names runs of the same recipe
 that held out one contiguous block each, whose answers are pooled, and temperature, thresholds and figures are theirs.
@@ -13,67 +13,36 @@ import argparse
 import hashlib
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from ml import (
-    audit,
-    calibration,
-    checkpoint,
-    config,
-    duplicates,
-    evaluation,
-    explain,
-    external,
-    familiarity,
-    quality,
-    scale,
-    sources,
-    stress,
-)
+from ml import checkpoint, config, quality, scale, sources
 from ml import data as datasets
 from ml.describe import (
-    OF_ITS_OWN,
     THRESHOLDS,
     ReleaseError,
     class_infos,
     counts,
     facts_of_plan,
-    familiar,
     folds_sentence,
     metrics_of,
-    near_duplicate_groups,
     opinion_of,
     protocol_sentence,
     source_infos,
-    split_name,
     step_infos,
 )
-from ml.manifest import (
-    ConformalInfo,
-    DataInfo,
-    Manifest,
-    ManifestError,
-    RefusalInfo,
-    SourceInfo,
-    WeightsInfo,
-)
+from ml.manifest import DataInfo, Manifest, ManifestError, RefusalInfo, SourceInfo, WeightsInfo
+from ml.measurement import Measurement
 from ml.model import ARCHITECTURE
-from ml.predictor import Predictor, WeightsError
+from ml.predictor import WeightsError
 from ml.trial import Material, Trial, TrialError, half
 
 ROOT = Path(__file__).parent / "weights"
 WEIGHTS_FILE = "model.safetensors"
-MISS = 0.05
-RISK = 0.005
-LEAST_COVERAGE = 0.8
 
 
 def write_weights(directory: Path, state: dict[str, Tensor]) -> WeightsInfo:
@@ -112,11 +81,6 @@ class Release:
         self.other = Manifest.read(second_opinion) if second_opinion else None
         self.thresholds = THRESHOLDS[self.task.input]
         self.directory = out / self.task.name / version
-
-    @property
-    def measured(self) -> Sequence[Trial]:
-        """The runs whose held-out answers the figures come from."""
-        return self.folds or [self.trial]
 
     def manifest(self, weights: WeightsInfo, **measured: Any) -> Manifest:
         text = sources.TEXTS[self.task.name]
@@ -206,7 +170,8 @@ class Release:
         if self.task.input == "field":
             known = self.trial.learned(self.trial.predictor(manifest))
             manifest = self.manifest(write_weights(self.directory, {**state, **known.state}))
-        report, found = self.measure(manifest, draws, probes)
+        done = Measurement(manifest, self.trial, self.folds, self.beside, self.material, draws).run(probes)
+        report, found = done.report, done.found
         if self.other:
             found |= {"second_opinion": opinion_of(self.other), "cell_classes": self.other.classes}
         final = self.manifest(manifest.weights, **found, **self.conclusions(report))
@@ -214,149 +179,6 @@ class Release:
         (self.directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")
         (self.directory / "curves.json").write_text(json.dumps(self.curves(), indent=1) + "\n")
         return final
-
-    def measure(self, manifest: Manifest, draws: int, probes: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The whole report, and what the manifest takes from the same answers besides."""
-        classes = len(self.task.classes)
-        began, parts, distances = time.perf_counter(), [], []
-        predictors = [trial.predictor(manifest) for trial in self.measured]
-        outputs = [
-            predictor.outputs(self.material.pictures(trial.parts.held_out))
-            for trial, predictor in zip(self.measured, predictors, strict=True)
-        ]
-        seconds = time.perf_counter() - began
-        for trial, predictor, given in zip(self.measured, predictors, outputs, strict=True):
-            parts.append(self.material.answers(given[:, :classes], trial.parts.held_out))
-            if self.task.input == "field":
-                predictor.familiarity = trial.learned(predictor)
-                distances.append(predictor.distances(given))
-        pooled = evaluation.pooled(parts)
-        main = evaluation.evaluate(
-            pooled,
-            name=self.main_name(),
-            protocol=self.data_info().split,
-            threshold=None,
-            draws=draws,
-            risk=RISK,
-            least_coverage=LEAST_COVERAGE,
-        )
-        threshold = main["selective"]["threshold"]
-        predictor, held = predictors[0], self.measured[0].parts.held_out
-        pictures = self.material.pictures(held)
-        every = self.material.pictures(np.concatenate([trial.parts.held_out for trial in self.measured]))
-        report: dict[str, Any] = {
-            "schema_version": evaluation.SCHEMA_VERSION,
-            "task": self.task.name,
-            "version": self.version,
-            "data": {
-                "images": len(self.material.data),
-                "duplicates_removed": self.material.duplicates,
-                "near_duplicate_groups": near_duplicate_groups(self.material.data.groups),
-                "near_duplicate_distance": duplicates.NEAR,
-                "sha256": self.material.data.fingerprint,
-                "counts": counts(self.task, self.material.data.labels, self.trial.parts),
-            },
-            "protocols": [
-                main,
-                *self.by_source(pooled, threshold, draws),
-                *self.embargo(manifest, threshold, draws),
-                *self.otherwise_split(manifest, threshold, draws),
-                *self.external(manifest, threshold, draws),
-            ],
-            "refusal": {
-                "false_refusals": stress.false_refusals(every, self.thresholds),
-                **stress.refusals_of_spoilt(pictures, self.thresholds),
-            },
-            "robustness": stress.robustness_of(predictor, pictures, parts[0], probes),
-            "cost": {
-                "parameters": sum(v.numel() for key, v in self.trial.state.average.items() if "running" not in key),
-                "images_per_second": round(len(every) / seconds, 1),
-                "backend": predictor.backend,
-                "threads": torch.get_num_threads(),
-            },
-        }
-        calibrated = calibration.softmax(pooled.logits, main["calibration"]["temperature"])
-        limit = calibration.conformal_threshold(pooled.labels, calibrated, pooled.groups, MISS)
-        found: dict[str, Any] = {"conformal": ConformalInfo(miss=MISS, threshold=round(limit, 6))}
-        if self.task.input == "field":
-            near = np.concatenate(distances)
-            report["shortcuts"] = shortcuts(self.material.root, main)
-            report["out_of_distribution"] = strangers(predictor, distances[0], pictures, self.material.root.parent)
-            report["heat_map_deletion"] = explain.deletion_test(predictor, pictures[:: max(1, len(pictures) // 60)])
-            found["familiarity"] = familiar(near, main["images"])
-        return report, found
-
-    def main_name(self) -> str:
-        if self.folds:
-            return "cross-validation"
-        return {
-            "contiguous": "contiguous-block",
-            "grouped": "held-out-groups",
-            "named": "held-out-patients",
-        }.get(self.settings.protocol, self.settings.protocol)
-
-    def by_source(self, pooled: evaluation.Answers, threshold: float, draws: int) -> list[dict[str, Any]]:
-        """The same answers, data set by data set, where there are several."""
-        of = np.array([name.partition("/")[0] for name in pooled.names])
-        names = sorted(set(of)) if self.task.input == "single_cell" else []
-        return [
-            evaluation.evaluate(
-                pooled.part(np.flatnonzero(of == name)),
-                name=f"held-out-{name}",
-                protocol=f"Of the held-out pictures, those of {name}.",
-                threshold=threshold,
-                draws=draws,
-            )
-            for name in names
-            if len(names) > 1
-        ]
-
-    def embargo(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
-        """The pictures between the two sides: never trained on, never looked at, but near what was trained on."""
-        positions = self.trial.parts.dropped
-        if self.folds or len(positions) == 0:
-            return []
-        logits = self.trial.predictor(manifest).logits(self.material.pictures(positions))
-        return [
-            evaluation.evaluate(
-                self.material.answers(logits, positions),
-                name="embargo-zone",
-                protocol="The pictures left out between training and held-out block, near duplicates among them.",
-                threshold=threshold,
-                draws=draws,
-            )
-        ]
-
-    def otherwise_split(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
-        """Runs of the same recipe that held out something else: random pictures, as most studies do, or a source."""
-        rows = []
-        for trial in self.beside:
-            positions = trial.parts.held_out
-            logits = trial.predictor(manifest).logits(self.material.pictures(positions))
-            rows.append(
-                evaluation.evaluate(
-                    self.material.answers(logits, positions),
-                    name=split_name(trial.settings),
-                    protocol=f"{protocol_sentence(trial.settings)} {OF_ITS_OWN}",
-                    threshold=threshold,
-                    draws=draws,
-                )
-            )
-        return rows
-
-    def external(self, manifest: Manifest, threshold: float, draws: int) -> list[dict[str, Any]]:
-        """Data sets of other laboratories that lie beside the training data."""
-        rows = []
-        for foreign in external.SETS:
-            if foreign.input != self.task.input or foreign.name in self.material.sources():
-                continue
-            found = external.answers(self.trial.predictor(manifest), self.material.root, foreign)
-            if found is not None:
-                name = f"external-{foreign.name}"
-                rows.append(
-                    evaluation.evaluate(found, name=name, protocol=foreign.sentence, threshold=threshold, draws=draws)
-                )
-        return rows
 
     def conclusions(self, report: dict[str, Any]) -> dict[str, Any]:
         """The manifest's measured fields, taken from the report as they stand there."""
@@ -369,27 +191,6 @@ class Release:
             ),
             "metrics": [metrics_of(protocol) for protocol in report["protocols"]],
         }
-
-
-def strangers(
-    predictor: Predictor, near: np.ndarray, pictures: list[np.ndarray], neighbours: Path
-) -> dict[str, dict[str, float]]:
-    """How well the familiarity of held-out pictures is told from that of pictures from elsewhere."""
-    return {
-        name: familiarity.told_apart(near, predictor.distances(predictor.outputs(made)))
-        for name, made in stress.outsiders(pictures, neighbours).items()
-    }
-
-
-def shortcuts(root: Path, main: dict[str, Any]) -> dict[str, Any]:
-    """What numbers that say nothing about cells would score, beside the model's own balanced accuracy."""
-    rows = {name: {k: v for k, v in row.items() if not k.startswith("flagged")} for name, row in probes(root).items()}
-    value = main["overall"]["balanced_accuracy"]["value"]
-    return {"the model": {"preprocessed": value, "chance": 1 / len(main["classes"])}, **rows}
-
-
-def probes(root: Path) -> dict[str, dict[str, float | bool]]:
-    return audit.probes(audit.read(root))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
