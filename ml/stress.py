@@ -12,6 +12,8 @@ from sklearn.datasets import load_sample_images
 from ml import decode, evaluation, metrics, quality, robustness
 from ml.predictor import BATCH, Predictor
 
+TOLD = {"half magnification, told": 0.5, "double magnification, told": 2.0}
+
 
 def false_refusals(pictures: list[np.ndarray], thresholds: Mapping[str, float]) -> float:
     """Share (0..1) of usable pictures that would be refused."""
@@ -98,7 +100,7 @@ def at_known_scale(predictor: Predictor, pictures: list[np.ndarray]) -> dict[str
     if trained is None or side is None:
         return {}
     rows = {}
-    for name, factor in (("half magnification, told", 0.5), ("double magnification, told", 2.0)):
+    for name, factor in TOLD.items():
         magnified = [robustness.zoom(picture, factor) for picture in pictures]
         own = [trained / factor * side / min(picture.shape[:2]) for picture in pictures]
         views = [predictor.views(picture, scale) for picture, scale in zip(magnified, own, strict=True)]
