@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import models as sql
+
 from diagnosis.models import Case, CasePrediction, ModelVersion, PredictionRun
 from diagnosis.states import ImageKind, ModelStatus, RunState
 
@@ -65,18 +67,27 @@ class Suggestion:
 
 
 def case_model_version(case: Case) -> ModelVersion | None:
-    """The model whose class set the case is read in: the one that looked at it last, else the active one."""
+    """The model whose class set the case is read in: the one that looked at it last, else the active one.
+
+    An experimental one only where no other did: it may look too, but takes no case out of the readers' classes.
+    """
     last_run = (
         PredictionRun.objects.of_cases()
         .filter(image__case=case, image__withdrawn_at__isnull=True)
         .exclude(state=RunState.CANCELLED)
         .select_related("model_version")
-        .order_by("-queued_at", "model_version__task")
+        .order_by(_experimental("model_version__"), "-queued_at", "model_version__task")
         .first()
     )
     if last_run is not None:
         return last_run.model_version
-    return ModelVersion.objects.filter(status=ModelStatus.ACTIVE, input_kind=case.image_kind).first()
+    active = ModelVersion.objects.filter(status=ModelStatus.ACTIVE, input_kind=case.image_kind)
+    return active.order_by(_experimental(), "task").first()
+
+
+def _experimental(path: str = "") -> sql.Case:
+    """1 for an experimental model version, 0 for others, those whose manifest does not say among them."""
+    return sql.Case(sql.When(**{f"{path}manifest__experimental": True}, then=1), default=0)
 
 
 def class_probabilities(

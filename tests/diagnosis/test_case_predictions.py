@@ -2,11 +2,12 @@
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 
 from accounts.models import User
 from diagnosis.models import Case, CasePrediction, ModelVersion, PredictionRun
 from diagnosis.selectors.cells import cell_marks
-from diagnosis.selectors.predictions import case_suggestion
+from diagnosis.selectors.predictions import case_model_version, case_suggestion
 from diagnosis.selectors.readings import case_reading
 from diagnosis.services.cases import case_advance, case_claim, case_return, case_submit
 from diagnosis.services.predictions import run_retry
@@ -15,7 +16,7 @@ from diagnosis.services.reports import case_sign
 from diagnosis.states import CaseState, ImageKind, RunState, Triage
 from ml import quality
 from ml.tasks import TASKS
-from tests.factories import CELL_CLASSES, cells, end_run, signed_case, submitted_case
+from tests.factories import CELL_CLASSES, ModelVersionFactory, cells, draft_case, end_run, signed_case, submitted_case
 from worker.pooling import case_pool
 from worker.sweeper import queue_sweep
 
@@ -236,6 +237,25 @@ class TestDifferential:
         end_run(run, state=RunState.REFUSED)
         with pytest.raises(IntegrityError), transaction.atomic():
             PredictionRun.objects.update(cells=cells("blast"))
+
+
+@pytest.mark.parametrize("handed_in", [True, False])
+def test_an_experimental_model_takes_no_case_out_of_the_readers_classes(
+    handed_in: bool, technician: User, model_version: ModelVersion
+) -> None:
+    """Though its runs are queued later, and its task comes first by name."""
+    manifest = model_version.manifest | {"experimental": True}
+    experimental = ModelVersionFactory(task="a-lineage", manifest=manifest)
+    case = submitted_case(technician, images=1) if handed_in else draft_case(technician, images=1)
+    PredictionRun.objects.filter(model_version=experimental).update(queued_at=Now())
+    assert PredictionRun.objects.count() == (2 if handed_in else 0)
+    assert case_model_version(case) == model_version
+
+
+def test_an_experimental_model_alone_is_read_by(technician: User) -> None:
+    version = ModelVersionFactory()
+    ModelVersion.objects.update(manifest=version.manifest | {"experimental": True})
+    assert case_model_version(submitted_case(technician, images=1)) == version
 
 
 def test_no_two_classes_share_a_mark() -> None:
