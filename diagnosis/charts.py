@@ -25,7 +25,7 @@ def suggestion_figure(suggestion: Suggestion) -> str:
     figure.update_layout(
         template="none",
         height=34 * len(entries) + 36,
-        margin={"l": 72, "r": 44, "t": 4, "b": 28},
+        margin={"l": 72, "r": 56, "t": 4, "b": 28},
         xaxis={
             "range": [0, 100],
             "fixedrange": True,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import models as sql
-from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Collate, Upper
 from django.utils import timezone
 
@@ -20,19 +20,24 @@ SEARCH_LIMIT = 50
 LOOKED_AT = SEARCH_LIMIT + 1
 
 
-def _count_per_case(images_or_runs: QuerySet, case_path: str) -> Coalesce:
-    counted = images_or_runs.filter(**{case_path: OuterRef("pk")}).order_by().values(case_path).annotate(n=Count("pk"))
+def _images_per_case(images_or_runs: QuerySet, case_path: str, image_path: str) -> Coalesce:
+    mine = images_or_runs.filter(**{case_path: OuterRef("pk")}).order_by().values(case_path)
+    counted = mine.annotate(n=Count(image_path, distinct=True))
     return Coalesce(Subquery(counted.values("n"), output_field=IntegerField()), 0)
 
 
 def cases_with_counts(cases: QuerySet[Case]) -> QuerySet[Case]:
-    """With image_count, runs_total and runs_done, in the same query."""
+    """With image_count, images_asked and images_predicted, in the same query.
+
+    An image that several models look at counts once, and as predicted when none of them is still at it.
+    """
     shown = PredictionRun.objects.of_cases().filter(image__withdrawn_at__isnull=True)
     runs = shown.exclude(state=RunState.CANCELLED)
     return cases.select_related("patient", "site", "reader", "submitted_by").annotate(
-        image_count=_count_per_case(SmearImage.objects.filter(withdrawn_at__isnull=True), "case"),
-        runs_total=_count_per_case(runs, "image__case"),
-        runs_done=_count_per_case(runs.exclude(state__in=OPEN_RUN_STATES), "image__case"),
+        image_count=_images_per_case(SmearImage.objects.filter(withdrawn_at__isnull=True), "case", "pk"),
+        images_asked=_images_per_case(runs, "image__case", "image"),
+        images_predicted=F("images_asked")
+        - _images_per_case(runs.filter(state__in=OPEN_RUN_STATES), "image__case", "image"),
     )
 
 

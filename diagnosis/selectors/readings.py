@@ -131,8 +131,8 @@ class CaseReading:
     conclusion: Reading | None
     conclusion_title: str
     blockers: list[str]
-    runs_total: int
-    runs_done: int
+    images_asked: int
+    images_predicted: int
 
     @property
     def agreeable(self) -> int:
@@ -159,6 +159,8 @@ def case_reading(case: Case, user: User) -> CaseReading:
     choices = findings(model_version)
     titles = {finding.code: finding.title for finding in choices}
     runs = list(_runs_of(case))
+    asked = {run.image_id for run in runs}
+    waiting = {run.image_id for run in runs if run.state in OPEN_RUN_STATES}
     # A second reader who has not given an own read yet sees the readings of others as little as the predictions.
     visible = [entry for entry in readings if revealed or entry.reader_id == user.pk]
     images = _image_views(case, runs, visible, model_version, revealed, titles)
@@ -180,8 +182,8 @@ def case_reading(case: Case, user: User) -> CaseReading:
         conclusion=shown,
         conclusion_title=titles.get(shown.finding, shown.finding) if shown else "",
         blockers=sign_blockers(case, user, images=images, final=final),
-        runs_total=len(runs),
-        runs_done=sum(run.state not in OPEN_RUN_STATES for run in runs),
+        images_asked=len(asked),
+        images_predicted=len(asked - waiting),
     )
 
 

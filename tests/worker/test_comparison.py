@@ -85,9 +85,23 @@ def test_readers_see_the_active_model_alone(
     assert (case_suggestion(case).label, case_suggestion(case).image_count) == ("Early", 2)
     shown = case_reading(case, haematologist)
     assert {view.run.model_version_id for view in shown.images if view.run} <= {model_version.pk}
-    assert (shown.runs_total, shown.runs_done) == (2, 2)
+    assert (shown.images_asked, shown.images_predicted) == (2, 2)
     counted = cases_with_counts(Case.objects.all()).get()
-    assert (counted.runs_total, counted.runs_done) == (2, 2)
+    assert (counted.images_asked, counted.images_predicted) == (2, 2)
+
+
+def test_an_image_that_two_models_look_at_counts_once(
+    technician: User, haematologist: User, model_version: ModelVersion
+) -> None:
+    other = ModelVersionFactory(task="cell-type", status=ModelStatus.ACTIVE)
+    case = submitted_case(technician, images=2)
+    for run in runs(model_version):
+        end_run(run, "Early")
+    end_run(runs(other)[0], "Early")
+    counted = cases_with_counts(Case.objects.all()).get()
+    assert (counted.images_asked, counted.images_predicted) == (2, 1), "one waits for its other model"
+    shown = case_reading(case, haematologist)
+    assert (shown.images_asked, shown.images_predicted) == (2, 1)
 
 
 def test_agreeing_with_all_agrees_with_the_active_model(

@@ -33,6 +33,7 @@ function element(tag, className, text) {
 }
 
 function say(text, tone = "warning", action = null) {
+  if (text && notice.querySelector("p")?.textContent === text) return;
   notice.replaceChildren();
   if (!text) return;
   const box = element("div", `notice notice-${tone}`);
@@ -291,6 +292,9 @@ function setFailed(entry, sentence) {
     entry.state = "dropped";
     entry.tile.remove();
     report();
+    if (!notice.querySelector("[data-not-sent]")) return;
+    if (failed().length) sayFailed();
+    else say("");
   });
   entry.tile.append(again, out);
 }
@@ -312,6 +316,7 @@ async function retry(chosen) {
 function sayFailed() {
   const all = element("button", "btn btn-sm", "Try all again");
   all.type = "button";
+  all.dataset.notSent = "";
   all.addEventListener("click", () => retry(failed()));
   const count = failed().length === 1 ? "1 image was not sent" : `${failed().length} images were not sent`;
   say(
