@@ -163,6 +163,7 @@ def figures(protocol: dict[str, Any]) -> list[str]:
         f"{protocol['protocol']} {protocol['images']} pictures, {protocol['groups']} groups.",
         "",
     ]
+    lines += became(protocol)
     lines += [
         (
             "Intervals are 95 % by bootstrap, over groups (patients where they are known; else runs of ten file "
@@ -194,7 +195,7 @@ def certainty(manifest: Manifest, protocol: dict[str, Any]) -> list[str]:
     lines = [
         "## How far its certainty can be trusted",
         "",
-        f"Temperature {manifest.temperature:g}; {part['how']}.",
+        f"Temperature {manifest.temperature:g}{biases(manifest)}; {part['how']}.",
         "",
     ]
     lines += table(
@@ -216,6 +217,28 @@ def certainty(manifest: Manifest, protocol: dict[str, Any]) -> list[str]:
     lines += [f"Conformal sets aiming at {sets['aimed_at']:.0%} hold the truth in {sets['coverage']:.1%}:", ""]
     rows = [[code, number(row["coverage"]), number(row["set_size"], 2)] for code, row in sets["by_class"].items()]
     return lines + table(["class", "coverage", "classes in a set"], rows)
+
+
+def biases(manifest: Manifest) -> str:
+    if not manifest.class_bias:
+        return ""
+    said = (f"{code} {value:+.2f}" for code, value in zip(manifest.codes, manifest.class_bias, strict=True))
+    return f", then added to the logits: {', '.join(said)}"
+
+
+def became(protocol: dict[str, Any]) -> list[str]:
+    """What became of the pictures that a protocol had answered as shipped."""
+    found = protocol.get("shipped")
+    if not found:
+        return []
+    wrong = f", {found['answered_wrong']} of them wrongly" if found["answered"] else ""
+    return [
+        (
+            f"Of {found['images']} pictures {found['refused']} were refused, {found['abstained']} left open and "
+            f"{found['answered']} answered{wrong} ({number(found['wrong_of_answered'], 4)})."
+        ),
+        "",
+    ]
 
 
 def sturdiness(report: dict[str, Any]) -> list[str]:

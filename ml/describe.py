@@ -127,6 +127,14 @@ def source_infos(found: dict[str, int], fingerprint: str, role: str) -> list[Sou
     ]
 
 
+def sources_of(trial: Trial) -> list[SourceInfo]:
+    """The data sets that went in, those of runs before it too where it is a release."""
+    if trial.before:
+        return trial.before.data.sources
+    record = trial.record()
+    return source_infos(record["sources"], record["fingerprint"], "training")
+
+
 def opinion_of(other: Manifest) -> SecondOpinionInfo:
     """How a manifest names the released single-cell model that gives second opinions."""
     return SecondOpinionInfo(task=other.task, version=other.version, weights_sha256=other.weights.sha256)

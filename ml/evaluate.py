@@ -14,23 +14,19 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from ml import config, decode, evaluation
+from ml import config, decode, evaluation, shipped
 from ml import data as datasets
 from ml.data import DataError
 from ml.manifest import Manifest, ManifestError
-from ml.predictor import BATCH, Prediction, Predictor, WeightsError
+from ml.predictor import Predictor, WeightsError
 from ml.tasks import TASKS, Task
 from ml.train import TrainingError, split
 
-LEAST = 1e-9  # probabilities below are taken for this
 PROTOCOLS = ("contiguous", "grouped", "named", "random", "all")
 
 
@@ -61,37 +57,6 @@ def compatible(manifest: Manifest, task: Task) -> None:
         )
 
 
-def shipped(predictor: Predictor, pictures: Sequence[np.ndarray]) -> list[Prediction]:
-    """Every picture's answer as a worker gives it."""
-    parts = range(0, len(pictures), BATCH)
-    return [answer for at in tqdm(parts, unit_scale=BATCH) for answer in predictor.predict(pictures[at : at + BATCH])]
-
-
-def given(answers: Sequence[Prediction], labels: np.ndarray, codes: Sequence[str]) -> dict[str, Any]:
-    """What became of the pictures: how many were refused, left open or answered, and how many answers were wrong.
-
-    Returns:
-        `images`, `refused`, `abstained`, `answered`, `answered_wrong`: counts that add up; `wrong_of_answered`: share,
-        None where nothing was answered; `reasons`: how often each was given.
-    """
-    answered = [
-        (answer.label, codes[label])
-        for answer, label in zip(answers, labels, strict=True)
-        if not answer.refused and not answer.abstained
-    ]
-    wrong = sum(said != truth for said, truth in answered)
-    refused = sum(answer.refused for answer in answers)
-    return {
-        "images": len(answers),
-        "refused": refused,
-        "abstained": len(answers) - refused - len(answered),
-        "answered": len(answered),
-        "answered_wrong": wrong,
-        "wrong_of_answered": wrong / len(answered) if answered else None,
-        "reasons": dict(Counter(reason for answer in answers for reason in answer.reasons)),
-    }
-
-
 def run(
     weights: Path, root: Path, protocol: str, draws: int, seed: int, device: str, *, as_shipped: bool = False
 ) -> dict[str, Any]:
@@ -107,30 +72,19 @@ def run(
     chosen, sentence = choose(data, settings, protocol, seed)
     part = data.keep(chosen)
     pictures = [decode.decode((root / name).read_bytes()) for name in part.names]
+    groups = evaluation.sessions(part.names, part.labels, part.groups) if task.input == "field" else part.groups
+    malignant = [item.malignant for item in task.classes]
+    asked = evaluation.Answers(part.names, part.labels, np.zeros((len(part), 1)), groups, task.codes, malignant)
     outcome: dict[str, Any] = {}
     if as_shipped:
-        answers = shipped(predictor, pictures)
-        outcome = {"shipped": given(answers, part.labels, task.codes)}
-        seen = [place for place, answer in enumerate(answers) if not answer.refused]
-        if not seen:
-            raise DataError("the model refuses every one of these pictures, so there is nothing to measure")
-        part = part.keep(np.array(seen, dtype=int))
-        said = [[answers[place].probabilities[code] for code in task.codes] for place in seen]
-        logits = np.log(np.clip(np.array(said), LEAST, None))
-        sentence += ", answered as shipped; refused pictures count under `shipped` alone"
+        said = shipped.answers_of(predictor, pictures)
+        outcome = {"shipped": shipped.given(said, part.labels, task.codes)}
+        answers = shipped.measured(said, asked)
+        sentence += f", {shipped.SENTENCE}"
     else:
-        logits = predictor.logits(pictures)
-    groups = evaluation.sessions(part.names, part.labels, part.groups) if task.input == "field" else part.groups
-    measured = evaluation.Answers(
-        part.names,
-        part.labels,
-        logits.astype(np.float64),
-        groups,
-        task.codes,
-        [item.malignant for item in task.classes],
-    )
+        answers = dataclasses.replace(asked, logits=predictor.logits(pictures).astype(np.float64))
     report = evaluation.evaluate(
-        measured, name=protocol, protocol=sentence, threshold=manifest.abstention_threshold, draws=draws
+        answers, name=protocol, protocol=sentence, threshold=manifest.abstention_threshold, draws=draws
     )
     return {
         "schema_version": evaluation.SCHEMA_VERSION,
@@ -167,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
             as_shipped=options.shipped,
         )
         options.out.write_text(json.dumps(report, indent=1) + "\n")
-    except (DataError, ManifestError, WeightsError, TrainingError, OSError) as error:
+    except (DataError, ManifestError, WeightsError, TrainingError, ValueError, OSError) as error:
         print(f"ml.evaluate: {error}", file=sys.stderr)
         return 2
     figures = report["protocols"][0]["overall"]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ml import calibration, metrics, splits
+from ml.calibration import Calibration
 from ml.metrics import Floats, Ints
 
 SCHEMA_VERSION = 1
@@ -49,8 +50,11 @@ def pooled(parts: Sequence[Answers]) -> Answers:
 
 
 def sessions(names: Sequence[str], labels: Ints, groups: Ints) -> Ints:
-    """Stand-in for patients where none are known: runs of ten file numbers of a class, joined by near duplicates."""
-    keys = [f"{label}-{splits.file_number(name) // SESSION}" for name, label in zip(names, labels, strict=True)]
+    """Stand-in for patients where none are known: runs of ten file numbers of a class, joined by near duplicates.
+
+    A name without a number stands for itself.
+    """
+    keys = [f"{label}-{run_of(name)}" for name, label in zip(names, labels, strict=True)]
     runs = np.unique(keys, return_inverse=True)[1]
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
@@ -58,15 +62,47 @@ def sessions(names: Sequence[str], labels: Ints, groups: Ints) -> Ints:
     return np.unique(runs, return_inverse=True)[1].astype(np.int64)
 
 
-def cross_fitted(answers: Answers, seed: int = 0) -> Floats:
-    """Probabilities with a temperature fitted on the other half of the groups: calibration is not marked by itself."""
-    half = np.random.default_rng(seed).permutation(np.unique(answers.groups))
-    first = np.isin(answers.groups, half[: len(half) // 2])
+def run_of(name: str) -> int | str:
+    try:
+        return splits.file_number(name) // SESSION
+    except ValueError:
+        return name
+
+
+def halves(groups: Ints, seed: int = 0) -> Ints:
+    """0 or 1 for each picture (N,): the half of the groups it belongs to, drawn at random."""
+    drawn = np.random.default_rng(seed).permutation(np.unique(groups))
+    return np.isin(groups, drawn[: len(drawn) // 2]).astype(np.int64)
+
+
+def cross_fitted(answers: Answers, parts: Ints | None = None, *, bias: bool = False) -> Floats:
+    """Probabilities of each part (N,), halves of the groups unless given, with a calibration fitted on the other
+    parts: it is not marked by itself."""
+    part_of = halves(answers.groups) if parts is None else parts
     probabilities = np.zeros(answers.logits.shape, dtype=np.float64)
-    for mine, other in ((first, ~first), (~first, first)):
-        fitted = calibration.fit_temperature(answers.logits[other], answers.labels[other]) if other.any() else 1.0
-        probabilities[mine] = calibration.softmax(answers.logits[mine], fitted)
+    for part in np.unique(part_of):
+        mine, other = part_of == part, part_of != part
+        fitted = Calibration()
+        if other.any():
+            fitted = calibration.fit(answers.logits[other], answers.labels[other], bias=bias)
+        probabilities[mine] = fitted(answers.logits[mine])
     return probabilities
+
+
+def best_fitted(answers: Answers, parts: Ints | None) -> tuple[Calibration, Floats, str]:
+    """The calibration, the probabilities that figures are made of (see `cross_fitted`), and how both were come by.
+
+    Without parts with a temperature alone: on one held-out part a bias for each class would be fitted to its few
+    patients. Over parts, each answered by a network of its own, with what has the lower negative log likelihood.
+    """
+    tried = (False,) if parts is None else (False, True)
+    choices = {bias: cross_fitted(answers, parts, bias=bias) for bias in tried}
+    bias = min(choices, key=lambda each: metrics.nll(answers.labels, choices[each]))
+    what = "temperature and a bias for each class" if bias else "temperature"
+    how = "half of the groups, scored on the other half, and the other way round"
+    if parts is not None:
+        how = "all parts but one, scored on that one, in turn"
+    return calibration.fit(answers.logits, answers.labels, bias=bias), choices[bias], f"{what} fitted on {how}"
 
 
 Compute = Callable[[Ints, Floats], float]
@@ -148,7 +184,9 @@ def curves(answers: Answers, probabilities: Floats) -> dict[str, Any]:
     return found
 
 
-def calibration_part(answers: Answers, raw: Floats, calibrated: Floats, temperature: float) -> dict[str, Any]:
+def calibration_part(
+    answers: Answers, raw: Floats, calibrated: Floats, fitted: Calibration, how: str
+) -> dict[str, Any]:
     def row(probabilities: Floats) -> dict[str, float]:
         labels = answers.labels
         return {
@@ -159,8 +197,9 @@ def calibration_part(answers: Answers, raw: Floats, calibrated: Floats, temperat
         }
 
     return {
-        "temperature": temperature,
-        "how": "temperature fitted on half of the groups, scored on the other half, and the other way round",
+        "temperature": fitted.temperature,
+        "bias": list(fitted.bias),
+        "how": how,
         "before": row(raw),
         "after": row(calibrated),
         "reliability": metrics.reliability(answers.labels, calibrated),
@@ -186,8 +225,7 @@ def selective(answers: Answers, probabilities: Floats, threshold: float) -> dict
 
 def conformal(answers: Answers, probabilities: Floats, miss: float = 0.05, seed: int = 0) -> dict[str, Any]:
     """Coverage and set size when the threshold comes from the other half of the groups."""
-    half = np.random.default_rng(seed).permutation(np.unique(answers.groups))
-    first = np.isin(answers.groups, half[: len(half) // 2])
+    first = halves(answers.groups, seed) == 1
     members = np.zeros(probabilities.shape, dtype=bool)
     for mine, other in ((first, ~first), (~first, first)):
         if other.any():
@@ -231,11 +269,14 @@ def evaluate(
     draws: int = 1000,
     risk: float = 0.005,
     least_coverage: float = 0.8,
+    parts: Ints | None = None,
 ) -> dict[str, Any]:
-    """The whole report of one protocol; `threshold` None picks the abstention threshold from these very answers."""
+    """The whole report of one protocol; `threshold` None picks the abstention threshold from these very answers.
+
+    `parts` (N,): which network of a cross-validation each answer is from.
+    """
     raw = calibration.softmax(answers.logits)
-    temperature = calibration.fit_temperature(answers.logits, answers.labels)
-    calibrated = cross_fitted(answers)
+    fitted, calibrated, how = best_fitted(answers, parts)
     if threshold is None:
         threshold = calibration.abstention_threshold(
             answers.labels, calibrated, risk=risk, least_coverage=least_coverage
@@ -251,7 +292,7 @@ def evaluate(
         "overall": overall(answers, calibrated, draws),
         "by_class": by_class(answers, calibrated, draws),
         "curves": curves(answers, calibrated),
-        "calibration": calibration_part(answers, raw, calibrated, temperature),
+        "calibration": calibration_part(answers, raw, calibrated, fitted, how),
         "selective": selective(answers, calibrated, threshold),
         "conformal": conformal(answers, calibrated),
         "worst": worst(answers, calibrated),

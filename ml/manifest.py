@@ -123,7 +123,8 @@ class Manifest(Strict):
     """A released model. Read with `Manifest.read(directory)`; unknown and missing fields are errors.
 
     `microns_per_pixel` is the scale of the prepared picture (after the resize step) the model was trained at; it may
-    be left out where it is not known. `experimental`: it serves only on a recorded waiver.
+    be left out where it is not known. `experimental`: it serves only on a recorded waiver. Logits are divided by
+    `temperature`, then `class_bias` is added, a number for each class in their order (see `ml.calibration`).
     """
 
     schema_version: Literal[1]
@@ -138,6 +139,7 @@ class Manifest(Strict):
     microns_per_pixel: Annotated[float, Field(gt=0.0)] | None = None
     weights: WeightsInfo
     temperature: Annotated[float, Field(gt=0.0)]
+    class_bias: list[float] | None = None
     abstention_threshold: Share
     conformal: ConformalInfo | None = None
     familiarity: FamiliarityInfo | None = None
@@ -156,6 +158,12 @@ class Manifest(Strict):
     def class_codes_are_unique(self) -> Manifest:
         if len(set(self.codes)) != len(self.classes):
             raise ValueError("class codes must be unique")
+        return self
+
+    @model_validator(mode="after")
+    def every_class_has_a_bias(self) -> Manifest:
+        if self.class_bias is not None and len(self.class_bias) != len(self.classes):
+            raise ValueError(f"class_bias has {len(self.class_bias)} numbers for {len(self.classes)} classes")
         return self
 
     @property

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ml import audit, calibration, duplicates, evaluation, explain, external, familiarity, stress
+from ml import audit, calibration, duplicates, evaluation, explain, external, familiarity, shipped, stress
+from ml.calibration import Calibration
 from ml.describe import OF_ITS_OWN, familiar, near_duplicate_groups, protocol_sentence, split_name
 from ml.evaluation import Answers
 from ml.manifest import ConformalInfo, Manifest
-from ml.predictor import Predictor
+from ml.predictor import Prediction, Predictor
 from ml.trial import Material, Trial
 
 MISS = 0.05
@@ -80,13 +81,20 @@ class Measurement:
             draws=self.draws,
             risk=RISK,
             least_coverage=LEAST_COVERAGE,
+            parts=np.repeat(np.arange(len(parts)), [len(part.labels) for part in parts]) if self.folds else None,
+        )
+        fitted = Calibration(main["calibration"]["temperature"], tuple(main["calibration"]["bias"]))
+        calibrated = self.manifest.model_copy(
+            update={"temperature": fitted.temperature, "class_bias": list(fitted.bias) or None}
         )
         threshold, limits = main["selective"]["threshold"], self.manifest.refusal.thresholds
         predictor = predictors[0]
+        predictor.manifest = calibrated
         pictures = self.material.pictures(self.measured[0].parts.held_out)
         every = self.material.pictures(np.concatenate([trial.parts.held_out for trial in self.measured]))
         others = (
-            self.evaluated(answers, name, sentence, threshold) for answers, name, sentence in self.others(pooled)
+            self.evaluated(answers, name, sentence, threshold)
+            for answers, name, sentence in self.others(pooled, calibrated)
         )
         report: dict[str, Any] = {
             "schema_version": evaluation.SCHEMA_VERSION,
@@ -113,8 +121,7 @@ class Measurement:
                 "threads": torch.get_num_threads(),
             },
         }
-        calibrated = calibration.softmax(pooled.logits, main["calibration"]["temperature"])
-        limit = calibration.conformal_threshold(pooled.labels, calibrated, pooled.groups, MISS)
+        limit = calibration.conformal_threshold(pooled.labels, fitted(pooled.logits), pooled.groups, MISS)
         found: dict[str, Any] = {"conformal": ConformalInfo(miss=MISS, threshold=round(limit, 6))}
         if self.of_fields:
             report["shortcuts"] = shortcuts(self.material.root, main)
@@ -131,9 +138,12 @@ class Measurement:
     def evaluated(self, answers: Answers, name: str, protocol: str, threshold: float) -> dict[str, Any]:
         return evaluation.evaluate(answers, name=name, protocol=protocol, threshold=threshold, draws=self.draws)
 
-    def others(self, pooled: Answers) -> list[tuple[Answers, str, str]]:
-        """The answers under every other protocol, with its name and the sentence that says which pictures count."""
-        return [*self.by_source(pooled), *self.embargo(), *self.otherwise_split(), *self.external()]
+    def others(self, pooled: Answers, calibrated: Manifest) -> list[tuple[Answers, str, str]]:
+        """The answers under every other protocol, with its name and the sentence that says which pictures count.
+
+        Networks that were split otherwise are not those that the calibration is for: theirs are plain.
+        """
+        return [*self.by_source(pooled), *self.embargo(), *self.otherwise_split(), *self.external(calibrated)]
 
     def by_source(self, pooled: Answers) -> list[tuple[Answers, str, str]]:
         """The same answers, data set by data set, where there are several."""
@@ -168,14 +178,33 @@ class Measurement:
             for trial in self.beside
         ]
 
-    def external(self) -> list[tuple[Answers, str, str]]:
+    def external(self, calibrated: Manifest) -> list[tuple[Answers, str, str]]:
         """Data sets of other laboratories that lie beside the training data."""
         found = (
-            (external.answers(self.trial.predictor(self.manifest), self.material.root, foreign), foreign)
+            (external.answers(self.trial.predictor(calibrated), self.material.root, foreign), foreign)
             for foreign in external.SETS
             if foreign.input == self.manifest.input and foreign.name not in self.material.sources()
         )
         return [(answers, f"external-{foreign.name}", foreign.sentence) for answers, foreign in found if answers]
+
+    def as_shipped(self, final: Manifest, other: Predictor | None) -> dict[str, Any]:
+        """The protocol of what a laboratory would see: every network's held-out pictures answered by `final`'s rules,
+        `other` giving second opinions."""
+        said: list[Prediction] = []
+        asked: list[Answers] = []
+        for trial in self.measured:
+            predictor = trial.predictor(final)
+            predictor.familiarity, predictor.second_opinion = trial.learned(predictor), other
+            held = trial.parts.held_out
+            said += shipped.answers_of(predictor, self.material.pictures(held))
+            asked.append(self.material.answers(np.zeros((len(held), 1)), held))
+        pooled = evaluation.pooled(asked)
+        sentence = (
+            f"{self.manifest.data.split} {shipped.SENTENCE.capitalize()}. Calibration and thresholds are those of the "
+            "release, fitted to all of these pictures."
+        )
+        report = self.evaluated(shipped.measured(said, pooled), "as-shipped", sentence, final.abstention_threshold)
+        return report | {"shipped": shipped.given(said, pooled.labels, final.codes)}
 
     def answers(self, trial: Trial, positions: np.ndarray) -> Answers:
         logits = trial.predictor(self.manifest).logits(self.material.pictures(positions))

@@ -208,8 +208,11 @@ class Predictor:
         return self.calibrated(self.outputs(images, batch))
 
     def logits(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
-        """Raw logits (N, classes), float32."""
-        return self.outputs(images, batch)[:, : len(self.manifest.classes)]
+        """Logits (N, classes), float32, with the biases of the classes: over the temperature they give what
+        `probabilities` gives."""
+        raw = self.outputs(images, batch)[:, : len(self.manifest.classes)]
+        bias = self.manifest.class_bias
+        return raw + np.float32(self.manifest.temperature) * np.array(bias, np.float32) if bias else raw
 
     def outputs(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
         """What the network gives, float32 (N, classes) or, with a familiarity, (N, classes + features)."""
@@ -217,10 +220,9 @@ class Predictor:
         return np.concatenate(parts) if parts else np.zeros((0, len(self.manifest.classes)), np.float32)
 
     def calibrated(self, outputs: np.ndarray) -> np.ndarray:
-        scaled = outputs[:, : len(self.manifest.classes)].astype(np.float64) / self.manifest.temperature
-        scaled -= scaled.max(axis=1, keepdims=True)
-        exponent = np.exp(scaled)
-        return exponent / exponent.sum(axis=1, keepdims=True)
+        """Probabilities (N, classes) of what the network gave."""
+        fitted = calibration.Calibration(self.manifest.temperature, tuple(self.manifest.class_bias or ()))
+        return fitted(outputs[:, : len(self.manifest.classes)])
 
     def distances(self, outputs: np.ndarray) -> np.ndarray:
         """How far each picture is from those learned from (N,), see `ml.familiarity`; 0 where that is not known."""

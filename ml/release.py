@@ -33,12 +33,13 @@ from ml.describe import (
     opinion_of,
     protocol_sentence,
     source_infos,
+    sources_of,
     step_infos,
 )
 from ml.manifest import DataInfo, Manifest, ManifestError, RefusalInfo, SourceInfo, WeightsInfo
 from ml.measurement import Measurement
 from ml.model import ARCHITECTURE
-from ml.predictor import WeightsError
+from ml.predictor import Predictor, WeightsError
 from ml.trial import Material, Trial, TrialError, half
 
 ROOT = Path(__file__).parent / "weights"
@@ -78,6 +79,7 @@ class Release:
             trial.attach(self.material)
         if not self.folds and len(self.trial.parts.held_out) == 0:
             raise ReleaseError(f"{run} held nothing out; name runs that did with --folds")
+        self.second_opinion = second_opinion
         self.other = Manifest.read(second_opinion) if second_opinion else None
         self.thresholds = THRESHOLDS[self.task.input]
         self.directory = out / self.task.name / version
@@ -134,11 +136,8 @@ class Release:
         """The data sets of runs for another task this one builds on; they share one fingerprint, made over all."""
         if self.trial.before:
             return [source for source in self.trial.before.data.sources if source.role == "pretraining"]
-        found: dict[str, SourceInfo] = {}
-        for record in (trial.record() for trial in self.earlier):
-            if record["task"] != self.task.name:
-                infos = source_infos(record["sources"], record["fingerprint"], "pretraining")
-                found.update({info.name: info for info in infos})
+        every = [source for trial in self.earlier for source in sources_of(trial)]
+        found = {source.name: source.model_copy(update={"role": "pretraining"}) for source in every}
         return list(found.values())
 
     def earlier_stages(self) -> list[dict[str, Any]]:
@@ -146,20 +145,20 @@ class Release:
         if self.trial.before:
             stages: list[dict[str, Any]] = self.trial.before.training["earlier_stages"]
             return stages
-        facts = [trial.state.facts for trial in self.earlier]
-        return [{"task": fact["task"], "epochs": fact["epoch"], "settings": fact["config"]} for fact in facts]
+        return [stage for trial in self.earlier for stage in trial.stages()]
 
     def curves(self) -> list[dict[str, float]]:
         """Epochs of every stage for this task in one row, numbered through; `stage` counts from 1."""
         if self.trial.before:
             return self.trial.curves()
         rows: list[dict[str, float]] = []
-        stages = [trial for trial in [*self.earlier, self.trial] if trial.task == self.task]
-        for stage, trial in enumerate(stages, start=1):
-            rows += [
-                {**row, "stage": stage, "epoch": len(rows) + index}
-                for index, row in enumerate(trial.curves(), start=1)
-            ]
+        for trial in [*self.earlier, self.trial]:
+            before, epochs = (rows[-1]["stage"] if rows else 0), len(rows)
+            if trial.task == self.task:
+                rows += [
+                    {**row, "stage": before + row.get("stage", 1), "epoch": epochs + index}
+                    for index, row in enumerate(trial.curves(), start=1)
+                ]
         return rows
 
     def build(self, draws: int, probes: int) -> Manifest:
@@ -170,11 +169,16 @@ class Release:
         if self.task.input == "field":
             known = self.trial.learned(self.trial.predictor(manifest))
             manifest = self.manifest(write_weights(self.directory, {**state, **known.state}))
-        done = Measurement(manifest, self.trial, self.folds, self.beside, self.material, draws).run(probes)
+        measurement = Measurement(manifest, self.trial, self.folds, self.beside, self.material, draws)
+        done = measurement.run(probes)
         report, found = done.report, done.found
         if self.other:
             found |= {"second_opinion": opinion_of(self.other), "cell_classes": self.other.classes}
         final = self.manifest(manifest.weights, **found, **self.conclusions(report))
+        if self.folds and self.task.input == "field":
+            other = Predictor.load(self.second_opinion) if self.second_opinion else None
+            report["protocols"].append(measurement.as_shipped(final, other))
+            final = self.manifest(manifest.weights, **found, **self.conclusions(report))
         final.write(self.directory)
         (self.directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")
         (self.directory / "curves.json").write_text(json.dumps(self.curves(), indent=1) + "\n")
@@ -185,6 +189,7 @@ class Release:
         main = report["protocols"][0]
         return {
             "temperature": main["calibration"]["temperature"],
+            "class_bias": main["calibration"]["bias"] or None,
             "abstention_threshold": main["selective"]["threshold"],
             "refusal": self.refusal(
                 report["refusal"]["false_refusals"], f"{main['images']} held-out pictures of the same sources"
@@ -202,9 +207,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="folder ml.train wrote to, or a release to measure anew with the same weights",
     )
     parser.add_argument("--data", required=True, type=Path, help="the folder it was trained on")
-    parser.add_argument(
-        "--earlier", type=Path, nargs="*", default=[], help="folders of the runs it builds on, in order"
-    )
+    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="runs or releases it builds on, in order")
     parser.add_argument(
         "--folds", type=Path, nargs="*", default=[], help="folders of runs of its recipe, each with a block held out"
     )

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ml import checkpoint, manifest, model, splits
+from ml import checkpoint, familiarity, manifest, model, splits
 from ml import config as configuration
 from ml import data as datasets
 from ml.checkpoint import Checkpoint, CheckpointError
@@ -159,7 +159,8 @@ def earlier_weights(directory: Path) -> tuple[tuple[str, ...], dict[str, Tensor]
     if (directory / manifest.FILE_NAME).exists():
         released = manifest.Manifest.read(directory)
         state = read_weights(directory, released)
-        return released.codes, {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        own = {key: value for key, value in state.items() if not key.startswith(familiarity.PREFIX)}
+        return released.codes, {k: v.float() if v.is_floating_point() else v for k, v in own.items()}
     saved = checkpoint.load(directory)
     return tuple(saved.facts["classes"]), saved.average
 

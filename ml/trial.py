@@ -122,6 +122,12 @@ class Trial:
         found: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
         return found
 
+    def stages(self) -> list[dict[str, Any]]:
+        """The runs its weights come from, as far as they are known, in order, with the epochs they really ran."""
+        facts = self.state.facts
+        own = {"task": facts["task"], "epochs": facts["epoch"], "settings": facts["config"]}
+        return [*(self.before.training["earlier_stages"] if self.before else []), own]
+
     def curves(self) -> list[dict[str, float]]:
         found: list[dict[str, float]] = json.loads((self.folder / "curves.json").read_text())
         return found

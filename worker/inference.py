@@ -116,6 +116,7 @@ def registered_otherwise(found: Manifest, registered: dict[str, Any]) -> list[st
 DECISIVE = (
     "preprocessing",
     "temperature",
+    "class_bias",
     "abstention_threshold",
     "conformal",
     "familiarity",

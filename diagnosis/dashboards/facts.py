@@ -48,11 +48,19 @@ def _summary(version: ModelVersion) -> list[tuple[str, str]]:
         ("Weights (SHA-256)", version.weights_sha256),
         ("Size of the weights", f"{weights['bytes'] / 1e6:.1f} MB" if "bytes" in weights else ""),
         ("Temperature", f"{manifest['temperature']:.3f}" if "temperature" in manifest else ""),
+        ("Bias of the classes", _biases(manifest)),
         ("Says nothing below", _percent(manifest.get("abstention_threshold"))),
         ("Usable smears refused", _percent(refusal.get("false_refusals"))),
         ("Licence", manifest.get("licence", "")),
     ]
     return [(name, value) for name, value in said if value]
+
+
+def _biases(manifest: dict[str, Any]) -> str:
+    """What is added to each class's logit, where a manifest has it."""
+    codes = [entry["code"] for entry in manifest.get("classes", [])]
+    found = manifest.get("class_bias") or []
+    return ", ".join(f"{code} {value:+.2f}" for code, value in zip(codes, found, strict=False))
 
 
 def _percent(share: float | None) -> str:

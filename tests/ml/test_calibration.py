@@ -40,6 +40,31 @@ def test_a_perfect_small_sample_does_not_drive_the_temperature_out_of_bounds() -
     assert 0.25 <= fitted <= 8.0
 
 
+def test_a_bias_undoes_classes_named_too_readily() -> None:
+    values, labels = logits()
+    readily = values * 2.0 + np.array([1.5, 0.0, 0.0, -1.0])
+    fitted = calibration.fit(readily, labels, bias=True)
+    assert fitted.temperature == pytest.approx(2.0, rel=0.1)
+    assert fitted.bias == pytest.approx(np.array([-0.6875, 0.0625, 0.0625, 0.5625]), abs=0.12)
+    plain = calibration.fit(readily, labels, bias=False)
+    assert metrics.nll(labels, fitted(readily)) < metrics.nll(labels, plain(readily))
+    assert sum(fitted.bias) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_class_that_is_never_seen_does_not_drive_its_bias_out_of_bounds() -> None:
+    values, _ = logits(images=60)
+    fitted = calibration.fit(values, values[:, :3].argmax(1), bias=True)
+    assert max(abs(value) for value in fitted.bias) <= 2 * calibration.LARGEST_BIAS
+    assert np.isfinite(fitted(values)).all()
+
+
+def test_without_a_bias_a_calibration_is_the_temperature() -> None:
+    values, labels = logits(sharpness=3.0)
+    fitted = calibration.fit(values, labels, bias=False)
+    assert fitted == calibration.Calibration(calibration.fit_temperature(values, labels))
+    assert (fitted(values) == calibration.softmax(values, fitted.temperature)).all()
+
+
 def test_abstaining_keeps_the_risk_below_the_limit() -> None:
     values, labels = logits()
     probabilities = calibration.softmax(values)

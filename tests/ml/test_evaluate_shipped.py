@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ml import decode, evaluate, predict, reference
+from ml import decode, evaluate, predict, reference, shipped
 from ml.predictor import Prediction, Predictor
 from ml.tasks import B_ALL_STAGE
 
@@ -35,7 +35,7 @@ def test_each_picture_is_refused_left_open_right_or_wrong() -> None:
         answer(None, reasons=("blurred",)),
         answer("Pro"),
     ]
-    told = evaluate.given(answers, np.array([0, 0, 3, 1, 3]), CODES)
+    told = shipped.given(answers, np.array([0, 0, 3, 1, 3]), CODES)
     assert told == {
         "images": 5,
         "refused": 1,
@@ -45,7 +45,7 @@ def test_each_picture_is_refused_left_open_right_or_wrong() -> None:
         "wrong_of_answered": 1 / 3,
         "reasons": {"unlike_training": 1, "blurred": 1},
     }
-    assert evaluate.given(answers[3:4], np.array([1]), CODES)["wrong_of_answered"] is None
+    assert shipped.given(answers[3:4], np.array([1]), CODES)["wrong_of_answered"] is None
 
 
 def test_a_folder_is_answered_as_the_predictor_answers(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_folder_is_answered_as_the_predictor_answers(tmp_path: Path) -> None:
     paths = sorted(root.rglob("*.png"))
     answers = Predictor.load(weights).predict([decode.decode(path.read_bytes()) for path in paths])
     truth = np.array([CODES.index(path.parent.name) for path in paths])
-    assert measured["shipped"] == evaluate.given(answers, truth, CODES)
+    assert measured["shipped"] == shipped.given(answers, truth, CODES)
     assert (measured["shipped"]["refused"], measured["images"]) == (4, 8)
     said = [(t, CODES.index(a.label)) for a, t in zip(answers, truth, strict=True) if a.label]
     assert measured["confusion"] == [[sum(p == (t, s) for p in said) for s in range(4)] for t in range(4)]

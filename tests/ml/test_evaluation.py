@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -62,6 +63,43 @@ def test_calibration_is_scored_on_groups_it_was_not_fitted_on() -> None:
     crossed = evaluation.cross_fitted(few)
     assert metrics.nll(few.labels, crossed) > metrics.nll(few.labels, own)
     assert (crossed.argmax(1) == few.logits.argmax(1)).all()
+
+
+def leaning(images: int = 2000) -> tuple[evaluation.Answers, np.ndarray]:
+    """Answers of four networks that all name the second class too readily, and which network each is from."""
+    plain = answers(images)
+    shift = np.array([0.0, 2.0, 0.0, 0.0])
+    part_of = np.random.default_rng(1).integers(0, 4, images)
+    return dataclasses.replace(plain, logits=plain.logits + shift), part_of
+
+
+def test_over_networks_a_bias_takes_back_what_is_named_too_readily() -> None:
+    given, part_of = leaning()
+    shown = evaluation.evaluate(given, name="test", protocol="drawn", threshold=0.5, draws=5, parts=part_of)
+    plain = evaluation.evaluate(given, name="test", protocol="drawn", threshold=0.5, draws=5)
+    assert plain["calibration"]["bias"] == []
+    assert shown["calibration"]["bias"][1] == pytest.approx(min(shown["calibration"]["bias"]))
+    assert shown["overall"]["macro_f1"]["value"] > plain["overall"]["macro_f1"]["value"] + 0.05
+    assert "a bias for each class fitted on all parts but one" in shown["calibration"]["how"]
+
+
+def test_no_part_is_calibrated_with_its_own_truth() -> None:
+    given, part_of = leaning()
+    labels = given.labels.copy()
+    labels[part_of == 2] = (labels[part_of == 2] + 1) % 4
+    whole, changed = given, dataclasses.replace(given, labels=labels)
+    before, after = (evaluation.cross_fitted(each, part_of, bias=True) for each in (whole, changed))
+    assert (before[part_of == 2] == after[part_of == 2]).all()
+    assert not (before[part_of != 2] == after[part_of != 2]).all()
+
+
+def test_a_bias_that_does_not_help_the_other_parts_is_left_out() -> None:
+    """Each network leans to another class: what three of them need harms the fourth."""
+    plain = answers(800)
+    part_of = np.random.default_rng(1).integers(0, 4, 800)
+    given = dataclasses.replace(plain, logits=plain.logits + 3 * np.eye(4)[part_of])
+    found = evaluation.evaluate(given, name="test", protocol="drawn", threshold=0.5, draws=5, parts=part_of)
+    assert found["calibration"]["bias"] == []
 
 
 def test_overconfident_logits_are_reported_before_and_mended_after() -> None:

@@ -57,6 +57,7 @@ def test_it_names_a_missing_field(tmp_path: Path, manifest_of: Any, missing: str
         ("version", "1.0"),
         ("version", "../1.0.0"),
         ("temperature", 0.0),
+        ("class_bias", [0.5]),
         ("temperature", float("nan")),
         ("abstention_threshold", 1.1),
         ("classes", []),

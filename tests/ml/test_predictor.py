@@ -88,6 +88,19 @@ def test_it_abstains_below_the_manifests_threshold(copy: Path, manifest_of: Any)
     assert answer.reasons == ("low_confidence",)
 
 
+def test_the_bias_of_a_class_moves_its_probability(predictor: Predictor, copy: Path, manifest_of: Any) -> None:
+    weights = predictor.manifest.weights
+    bias = [0.0, 2.0, 0.0, -1.0]
+    manifest_of(weights=weights.model_dump(), temperature=2.0, class_bias=bias).write(copy)
+    leaning = Predictor.load(copy)
+    drawn = [reference.draw_smear(seed) for seed in range(3)]
+    expected = np.exp(predictor.logits(drawn) / 2.0 + np.array(bias))
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert leaning.probabilities(drawn) == pytest.approx(expected, abs=1e-4)
+    again = np.exp(leaning.logits(drawn) / 2.0)
+    assert again / again.sum(axis=1, keepdims=True) == pytest.approx(expected, abs=1e-4)
+
+
 def test_the_temperature_flattens_the_probabilities(predictor: Predictor, copy: Path, manifest_of: Any) -> None:
     weights = Manifest.read(copy).weights
     manifest_of(weights=weights.model_dump(), temperature=8.0).write(copy)

@@ -137,7 +137,10 @@ def test_a_run_on_other_data_is_not_released(
     assert "no longer holds the data" in capsys.readouterr().err
 
 
-def test_a_run_that_learned_from_everything_is_measured_on_its_folds(workshop: Path, tmp_path: Path) -> None:
+def test_a_run_that_learned_from_everything_is_measured_on_its_folds(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.scale.is_wrong", lambda *_: False)  # drawn nuclei are larger than those learned from
     places = ["--data", str(workshop / "taleqani"), "--task", "b-all-stage"]
     blocks = {"held_start": 0.0, "held_share": 0.5}, {"held_start": 0.5, "held_share": 0.5}
     runs = {
@@ -159,8 +162,13 @@ def test_a_run_that_learned_from_everything_is_measured_on_its_folds(workshop: P
     assert release.main([*run, *options, *folds]) == 0
     directory = tmp_path / "weights" / "b-all-stage" / "0.2.0"
     report = json.loads((directory / "report.json").read_text())
-    assert [row["name"] for row in report["protocols"]] == ["cross-validation", "random-split", "without-Pro"]
+    names = ["cross-validation", "random-split", "without-Pro", "as-shipped"]
+    assert [row["name"] for row in report["protocols"]] == names
     assert report["protocols"][0]["images"] == 32
+    became = report["protocols"][3]["shipped"]
+    assert became["images"] == 32 == became["refused"] + became["abstained"] + became["answered"]
+    assert "were refused" in card.card(Manifest.read(directory), report)
+    assert (Manifest.read(directory).class_bias or []) == report["protocols"][0]["calibration"]["bias"]
     assert report["protocols"][2]["by_class"]["Pro"]["images"] == report["protocols"][2]["images"] == 8
     assert "2 networks of one recipe" in report["protocols"][0]["protocol"]
     assert Predictor.load(directory).manifest.conformal is not None
@@ -203,6 +211,23 @@ def test_a_release_can_be_measured_anew_with_the_same_weights(workshop: Path, di
     assert second.training == first.training
     assert second.data == first.data
     assert (again / "curves.json").read_text() == (directory / "curves.json").read_text()
+
+
+def test_a_run_that_builds_on_a_release_names_what_that_was_made_of(
+    workshop: Path, directory: Path, tmp_path: Path
+) -> None:
+    places = ["--data", str(workshop / "taleqani"), "--out", str(tmp_path / "on")]
+    settings = ["--config", str(workshop / "settings.json"), "--start-from", str(directory)]
+    assert train.main(["--task", "b-all-stage", *places, *settings]) == 0
+    given = ["--run", str(tmp_path / "on"), "--data", str(workshop / "taleqani"), "--out", str(tmp_path)]
+    options = ["--version", "0.3.0", "--draws", "5", "--probes", "0", "--earlier", str(directory)]
+    assert release.main([*given, *options]) == 0
+    made = Manifest.read(tmp_path / "b-all-stage" / "0.3.0")
+    (stage,) = made.training["earlier_stages"]
+    assert (stage["task"], stage["epochs"]) == ("b-all-stage", 1)
+    assert [source.role for source in made.data.sources] == ["training"], "the same data set is not named twice"
+    curves = json.loads((tmp_path / "b-all-stage" / "0.3.0" / "curves.json").read_text())
+    assert [(row["stage"], row["epoch"]) for row in curves] == [(1, 1), (2, 2)]
 
 
 def test_the_card_quotes_the_report(directory: Path, tmp_path: Path) -> None:
