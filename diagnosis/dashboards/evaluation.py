@@ -10,6 +10,7 @@ from typing import Any
 
 from diagnosis.dashboards.charts import evaluation as charts
 from diagnosis.dashboards.evaluation_tables import (
+    as_shipped,
     conformal,
     costs,
     data_flow,
@@ -131,6 +132,7 @@ def evaluation_groups(evaluation: Evaluation) -> list[Group]:
                 risk_coverage: "risk and coverage",
                 calibration: "ECE, Brier score and log likelihood",
                 conformal: "conformal prediction sets",
+                as_shipped: "images answered as shipped, with refusals, second opinion and abstention",
             },
         ),
         _group(
@@ -373,7 +375,7 @@ def calibration(evaluation: Evaluation) -> Figure | None:
         read="All four are errors: smaller is better, and the temperature should make none of them larger.",
         columns=(Column("Measure"), Column("Before temperature", "number"), Column("After temperature", "number")),
         rows=[(name, before.get(key), after.get(key)) for key, name in names.items()],
-        note=f"Temperature {shown(part.get('temperature'), 'number')}; {part.get('how', 'not said how fitted')}.",
+        note=f"Temperature {shown(part.get('temperature'), 'number')}; {part.get('how') or 'not said how fitted'}.",
     )
 
 

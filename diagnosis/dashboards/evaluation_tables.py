@@ -267,6 +267,28 @@ def conformal(evaluation: Evaluation) -> Figure | None:
     )
 
 
+def as_shipped(evaluation: Evaluation) -> Figure | None:
+    """What became of held-out images under the rules of the release; None where that was not measured."""
+    found: Mapping[str, Any] = next((entry["shipped"] for entry in evaluation.protocols if entry.get("shipped")), {})
+    if not found.get("images"):
+        return None
+    wrong = found["answered_wrong"]
+    counts = {
+        "Refused": found["refused"],
+        "Left open: uncertain, or unlike the training data": found["abstained"],
+        "Answered, rightly": found["answered"] - wrong,
+        "Answered, wrongly": wrong,
+    }
+    return Figure(
+        key="as-shipped",
+        title="What becomes of images here",
+        read="Held-out images as a laboratory would have them answered: what is left open is a haematologist's alone.",
+        columns=(Column("Outcome"), Column("Images", "count"), Column("Share", "percent")),
+        rows=[(title, count, count / found["images"]) for title, count in counts.items()],
+        note=f"{wrong} of {found['answered']} answers were wrong." if found["answered"] else "",
+    )
+
+
 def worst_errors(evaluation: Evaluation) -> Figure | None:
     errors = evaluation.protocol.get("worst")
     if errors is None:

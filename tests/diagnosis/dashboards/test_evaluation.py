@@ -213,6 +213,19 @@ def test_protocols_stand_side_by_side(groups: list[Group], pick: Pick) -> None:
     assert column(figure, "Accuracy") == [entry["overall"]["accuracy"]["value"] for entry in report()["protocols"]]
 
 
+def test_what_becomes_of_images_adds_up(model_version: ModelVersion, pick: Pick) -> None:
+    first, second = report()["protocols"]
+    became = {"images": 160, "refused": 2, "abstained": 30, "answered": 128, "answered_wrong": 1}
+    stored = {"protocols": [first, {**second, "name": "as-shipped", "shipped": became}]}
+    model_evaluation_store(model_version=model_version, report=stored, curves=None)
+    evaluation = evaluation_of(model_version)
+    assert evaluation
+    figure = pick(evaluation_groups(evaluation), "as-shipped")
+    assert column(figure, "Images") == [2, 30, 127, 1]
+    assert sum(column(figure, "Share")) == pytest.approx(1)
+    assert figure.note == "1 of 128 answers were wrong."
+
+
 def test_another_protocol_can_be_looked_at(evaluated: ModelVersion, pick: Pick) -> None:
     evaluation = evaluation_of(evaluated, place=1)
     assert evaluation

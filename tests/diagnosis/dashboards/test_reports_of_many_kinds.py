@@ -122,6 +122,7 @@ def test_random_and_honest_split_are_compared_in_points(model_version: ModelVers
     assert figure.note == "random-split against contiguous-block: +5.0 points of accuracy."
     assert [row[0] for row in figure.rows] == [entry["name"] for entry in said["protocols"]]
     assert missing(cells(), said) == [
+        "images answered as shipped, with refusals, second opinion and abstention",
         "how images that are none of its business are told apart",
         "the deletion test of the heat map",
         "training and validation curves",
