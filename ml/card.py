@@ -81,7 +81,7 @@ def healthy_called_blast(report: dict[str, Any]) -> float | None:
     return float(sum(counts[said] for counts in row["confusion"]) / row["images"])
 
 
-ECE = Bar("ECE after temperature", of_main("calibration", "after", "ece_equal_width"), "at most", 0.02)
+ECE = Bar("ECE after calibration", of_main("calibration", "after", "ece_equal_width"), "at most", 0.02)
 BARS: dict[str, tuple[Bar, ...]] = {
     "b-all-stage": (
         Bar("Macro-F1, pictures held out in blocks", overall("macro_f1"), "at least", 0.975),

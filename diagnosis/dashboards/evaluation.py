@@ -341,7 +341,7 @@ def reliability(evaluation: Evaluation) -> Figure | None:
     after, before = part.get("reliability"), part.get("reliability_before") or []
     if not after:
         return None
-    bins = [("before temperature", row) for row in before] + [("after temperature", row) for row in after]
+    bins = [("before calibration", row) for row in before] + [("after calibration", row) for row in after]
     return Figure(
         key="reliability",
         title="Reliability diagram",
@@ -354,7 +354,7 @@ def reliability(evaluation: Evaluation) -> Figure | None:
         ),
         rows=[(when, row["confidence"], row["accuracy"], row["count"]) for when, row in bins],
         chart=charts.reliability(before, after),
-        note="Bars below: how many images have that confidence after temperature.",
+        note="Bars below: how many images have that confidence after calibration.",
     )
 
 
@@ -372,8 +372,8 @@ def calibration(evaluation: Evaluation) -> Figure | None:
     return Figure(
         key="calibration",
         title="Calibration errors",
-        read="All four are errors: smaller is better, and the temperature should make none of them larger.",
-        columns=(Column("Measure"), Column("Before temperature", "number"), Column("After temperature", "number")),
+        read="All four are errors: smaller is better, and calibration should make none of them larger.",
+        columns=(Column("Measure"), Column("Before calibration", "number"), Column("After calibration", "number")),
         rows=[(name, before.get(key), after.get(key)) for key, name in names.items()],
         note=f"Temperature {shown(part.get('temperature'), 'number')}; {part.get('how') or 'not said how fitted'}.",
     )

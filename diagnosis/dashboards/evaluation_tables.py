@@ -281,7 +281,7 @@ def as_shipped(evaluation: Evaluation) -> Figure | None:
     }
     return Figure(
         key="as-shipped",
-        title="What becomes of images here",
+        title="What becomes of images, as shipped",
         read="Held-out images as a laboratory would have them answered: what is left open is a haematologist's alone.",
         columns=(Column("Outcome"), Column("Images", "count"), Column("Share", "percent")),
         rows=[(title, count, count / found["images"]) for title, count in counts.items()],

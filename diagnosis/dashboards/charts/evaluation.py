@@ -180,8 +180,8 @@ def reliability(before: Sequence[Mapping[str, float]], after: Sequence[Mapping[s
     diagonal = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", showlegend=False, line={"color": NEUTRAL, "dash": "dot"})
     traces: list[Any] = [diagonal]
     for name, bins, colour, symbol in (
-        ("before temperature", before, SERIES[1], "circle-open"),
-        ("after temperature", after, SERIES[0], "circle"),
+        ("before calibration", before, SERIES[1], "circle-open"),
+        ("after calibration", after, SERIES[0], "circle"),
     ):
         traces.append(
             go.Scatter(

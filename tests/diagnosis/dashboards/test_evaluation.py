@@ -180,12 +180,12 @@ def test_calibration_errors_are_those_of_the_answers(
 
 def test_the_bins_of_the_reliability_diagram_hold_every_image(groups: list[Group], pick: Pick) -> None:
     figure = pick(groups, "reliability")
-    for when in ("before temperature", "after temperature"):
+    for when in ("before calibration", "after calibration"):
         assert sum(row[3] for row in figure.rows if row[0] == when) == 160
 
 
 def test_the_ece_follows_from_the_bins_of_the_diagram(groups: list[Group], pick: Pick) -> None:
-    bins = [row for row in pick(groups, "reliability").rows if row[0] == "after temperature"]
+    bins = [row for row in pick(groups, "reliability").rows if row[0] == "after calibration"]
     ece = sum(count / 160 * abs(confidence - right) for _, confidence, right, count in bins)
     assert by_name(pick(groups, "calibration"), 2)["ECE, bins of equal width"] == pytest.approx(ece)
 
