@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this is; alone, everything here does nothing."""
+    """Which of how many processes this is, and its device; alone, everything here does nothing."""
 
     rank: int = 0
     count: int = 1
+    device: torch.device = CPU
 
     @property
     def leads(self) -> bool:
@@ -37,15 +40,38 @@ class Ranks:
             distributed.barrier()
 
 
+def chosen_device(wanted: str) -> torch.device:
+    """The device to train on: "auto" takes a GPU where there is one, each of torchrun's processes its own.
+
+    Raises ValueError for one that does not exist here.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {wanted!r}; there are auto, cpu, cuda and cuda:N") from error
+    if device.type != "cuda":
+        return device
+    index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise ValueError(f"there is no CUDA device {index} here; {torch.cuda.device_count()} are available")
+    return torch.device("cuda", index)
+
+
 @contextlib.contextmanager
-def joined() -> Iterator[Ranks]:
-    """The processes torchrun started, or this one alone."""
+def joined(wanted: str = "auto") -> Iterator[Ranks]:
+    """The processes torchrun started, or this one alone, on the device that is wanted (see `chosen_device`)."""
+    device = chosen_device(wanted)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.deterministic = True  # a resumed run walks the same path
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Ranks()
+        yield Ranks(device=device)
         return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Ranks(distributed.get_rank(), count)
+        yield Ranks(distributed.get_rank(), count, device)
     finally:
         distributed.destroy_process_group()

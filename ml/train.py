@@ -1,6 +1,7 @@
 """`python -m ml.train --task ... --data DIR --out DIR`: train, resume, keep curves.
 
-SGD or AdamW, warm-up and cosine, bf16 autocast in channels_last, exponential averaging of the weights. The state
+SGD or AdamW, warm-up and cosine, bf16 autocast in channels_last on CPU or GPU, exponential averaging of the weights.
+Pictures are augmented on the CPU, so that the numbers drawn are the same on every device. The state
 after every epoch is in OUT/last.safetensors; starting the same command again goes on from there. Every epoch draws
 its random numbers from (seed, epoch), so a resumed run walks the same path as an unbroken one.
 """
@@ -124,15 +125,16 @@ class Average:
 
 @torch.no_grad()
 def logits_of(net: nn.Module, pictures: np.ndarray, settings: TrainConfig, crop: int) -> Tensor:
-    """Logits (N, classes) of the middle `crop` pixels, without augmentation."""
+    """Logits (N, classes), on the CPU, of the middle `crop` pixels, without augmentation."""
+    device = next(net.parameters()).device
     net.eval()
     parts = []
     for start in range(0, len(pictures), 64):
         batch = to_input(pictures[start : start + 64])
         top, left = (batch.shape[2] - crop) // 2, (batch.shape[3] - crop) // 2
         batch = batch[:, :, top : top + crop, left : left + crop]
-        with torch.autocast("cpu", torch.bfloat16):
-            parts.append(net(normalised(batch, settings)).float())
+        with torch.autocast(device.type, torch.bfloat16):
+            parts.append(net(normalised(batch, settings).to(device)).float().cpu())
     return torch.cat(parts) if parts else torch.zeros(0, 1)
 
 
@@ -178,6 +180,7 @@ class Run:
         ranks: Ranks | None = None,
     ) -> None:
         self.ranks = ranks or Ranks()
+        self.device = self.ranks.device
         torch.manual_seed(settings.seed)
         torch.set_num_threads(max(1, settings.threads // self.ranks.count))
         self.task, self.data, self.settings, self.out = task, data, settings, out
@@ -185,7 +188,7 @@ class Run:
         self.net = model.build(len(task.classes), settings.dropout)
         if start_from is not None:
             self.start_from(start_from)
-        self.net = self.net.to(memory_format=torch.channels_last)
+        self.net = self.net.to(self.device).to(memory_format=torch.channels_last)
         for module in self.frozen():
             module.requires_grad_(False)
         self.wrapped = self.ranks.wrapped(self.net)
@@ -195,7 +198,7 @@ class Run:
         self.started_from = checkpoint.digest(self.average.state) if start_from else None
         self.planned = [[0, settings.epochs]]
         self.rate = 0.0
-        self.evaluated = model.build(len(task.classes), 0.0).to(memory_format=torch.channels_last)
+        self.evaluated = model.build(len(task.classes), 0.0).to(self.device).to(memory_format=torch.channels_last)
 
     def start_from(self, earlier: Path) -> None:
         """Take over the averaged weights of a run or a release; the head only from one with the very same classes."""
@@ -237,7 +240,8 @@ class Run:
             raise TrainingError(f"{self.out} holds a run with other settings or other data; choose another --out")
         self.net.load_state_dict(saved.network)
         self.optimiser.load_state_dict(saved.optimiser)
-        self.average.state, self.average.steps = saved.average, saved.facts["average_steps"]
+        self.average.state = {key: value.to(self.device) for key, value in saved.average.items()}
+        self.average.steps = saved.facts["average_steps"]
         self.curves, self.planned = saved.facts["curves"], saved.facts["planned"]
         self.started_from = saved.facts["started_from"]
         if self.planned[-1][1] != self.settings.epochs:
@@ -285,10 +289,10 @@ class Run:
 
     def train_step(self, chosen: np.ndarray, generator: torch.Generator) -> tuple[float, int]:
         """Loss and number of right answers of one batch, before its update."""
-        labels = torch.from_numpy(self.data.labels[chosen])
+        labels = torch.from_numpy(self.data.labels[chosen]).to(self.device)
         batch = self.settings.augmentation(to_input(self.data.pictures[chosen]), generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = self.wrapped(normalised(batch, self.settings))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = self.wrapped(normalised(batch, self.settings).to(self.device))
         loss = F.cross_entropy(logits.float(), labels)
         if not torch.isfinite(loss):
             raise TrainingError("the loss is no longer a number; lower the learning rate")
@@ -338,13 +342,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="JSON with settings to change")
     parser.add_argument("--start-from", type=Path, help="run folder or released directory whose trunk to start from")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        with joined() as ranks:
+        with joined(options.device) as ranks:
             train(options, ranks)
     except (TrainingError, CheckpointError, WeightsError, datasets.DataError, ValueError, OSError) as error:
         print(f"training stopped: {error}", file=sys.stderr)
@@ -368,6 +373,7 @@ def train(options: argparse.Namespace, ranks: Ranks) -> None:
         record: dict[str, Any] = {
             "task": task.name,
             "config": configuration.as_dict(settings),
+            "device": str(ranks.device),
             "fingerprint": data.fingerprint,
             "images": len(data),
             "sources": datasets.sources(data),

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ml import checkpoint, config, model, reference, train
 from ml.config import ConfigError
-from ml.ranks import Ranks
+from ml.ranks import Ranks, chosen_device
 from ml.tasks import B_ALL_STAGE
 
 SMALL = {
@@ -93,6 +93,34 @@ def test_a_batch_that_cannot_be_shared_is_named(folder: Path) -> None:
     options = train.parse(command(folder, "out"))
     with pytest.raises(train.TrainingError, match="cannot be shared evenly among 3"):
         train.train(options, Ranks(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [("cuda:99", "there is no CUDA device 99 here"), ("abacus", "unknown device 'abacus'")],
+)
+def test_a_device_that_is_not_there_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], device: str, sentence: str
+) -> None:
+    assert train.main(command(folder, "out", "--device", device)) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_auto_takes_a_gpu_of_its_own_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(chosen_device("cpu")) == "cpu"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert str(chosen_device("auto")) == "cuda:0"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert str(chosen_device("auto")) == "cuda:1"
+    assert str(chosen_device("cuda:0")) == "cuda:0"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_goes_on_from_the_gpu_on_the_cpu(folder: Path) -> None:
+    assert train.main(command(folder, "out", "--epochs", "1", "--device", "cuda")) == 0
+    assert train.main(command(folder, "out", "--epochs", "2", "--device", "cpu")) == 0
+    assert len(json.loads((folder / "out" / "curves.json").read_text())) == 2
 
 
 def test_a_run_leaves_its_record_and_curves(folder: Path) -> None:
