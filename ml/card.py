@@ -309,6 +309,7 @@ def origins(manifest: Manifest, report: dict[str, Any]) -> list[str]:
     lines += [
         (
             f"- Network: {manifest.architecture}, {cost['parameters'] / 1e6:.1f} million parameters, "
+            f"{cost['multiply_adds'] / 1e9:.2f} billion multiply-adds a picture, "
             f"{manifest.weights.bytes / 1e6:.1f} MB; {cost['images_per_second']:g} pictures a second on "
             f"{cost['threads']} CPU threads ({cost['backend']}; on a machine busy with other work)."
         ),

@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ml import data as datasets
 from ml.data import DataError
 from ml.manifest import Manifest, ManifestError
 from ml.predictor import Predictor, WeightsError
+from ml.scrutiny import Looked, scrutinised
 from ml.tasks import TASKS, Task
 from ml.train import TrainingError, split
 
@@ -58,9 +60,17 @@ def compatible(manifest: Manifest, task: Task) -> None:
 
 
 def run(
-    weights: Path, root: Path, protocol: str, draws: int, seed: int, device: str, *, as_shipped: bool = False
+    weights: Path,
+    root: Path,
+    protocol: str,
+    draws: int,
+    seed: int,
+    device: str,
+    *,
+    as_shipped: bool = False,
+    probes: int = 0,
 ) -> dict[str, Any]:
-    """The report of one protocol, with what is needed to repeat it."""
+    """The report of one protocol, with what is needed to repeat it, and unless `probes` is 0 all of `ml.scrutiny`."""
     predictor = Predictor.load(weights, device)
     manifest = predictor.manifest
     if manifest.task not in TASKS:
@@ -82,16 +92,24 @@ def run(
         answers = shipped.measured(said, asked)
         sentence += f", {shipped.SENTENCE}"
     else:
-        answers = dataclasses.replace(asked, logits=predictor.logits(pictures).astype(np.float64))
+        began = time.perf_counter()
+        outputs = predictor.outputs(pictures)
+        speed = len(pictures) / (time.perf_counter() - began)
+        answers = dataclasses.replace(asked, logits=predictor.biased(outputs).astype(np.float64))
     report = evaluation.evaluate(
         answers, name=protocol, protocol=sentence, threshold=manifest.abstention_threshold, draws=draws
     )
+    around: dict[str, Any] = {}
+    if not as_shipped and probes:
+        looked = Looked(predictor, pictures, answers, predictor.distances(outputs), speed)
+        around = scrutinised(looked, pictures, report, root, probes)
     return {
         "schema_version": evaluation.SCHEMA_VERSION,
         "task": task.name,
         "version": manifest.version,
         "data": {"images": len(data), "sha256": data.fingerprint},
         "protocols": [report | outcome],
+        **around,
     }
 
 
@@ -103,6 +121,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="where the report goes")
     parser.add_argument("--shipped", action="store_true", help="with refusals, second opinion and abstention")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws for the intervals")
+    parser.add_argument(
+        "--probes",
+        type=int,
+        default=120,
+        help="pictures for each robustness test (0: the figures of the protocol alone); not with --shipped",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     return parser.parse_args(arguments)
@@ -119,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.seed,
             options.device,
             as_shipped=options.shipped,
+            probes=options.probes,
         )
         options.out.write_text(json.dumps(report, indent=1) + "\n")
     except (DataError, ManifestError, WeightsError, TrainingError, ValueError, OSError) as error:

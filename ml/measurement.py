@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ml import audit, calibration, duplicates, evaluation, explain, external, familiarity, shipped, stress
+from ml import calibration, duplicates, evaluation, external, shipped
 from ml.calibration import Calibration
 from ml.describe import OF_ITS_OWN, familiar, near_duplicate_groups, protocol_sentence, split_name
 from ml.evaluation import Answers
 from ml.manifest import ConformalInfo, Manifest
 from ml.predictor import Prediction, Predictor
+from ml.scrutiny import Looked, scrutinised
 from ml.trial import Material, Trial
 
 MISS = 0.05
@@ -69,9 +68,8 @@ class Measurement:
         seconds = time.perf_counter() - began
         for trial, predictor, given in zip(self.measured, predictors, outputs, strict=True):
             parts.append(self.material.answers(given[:, :classes], trial.parts.held_out))
-            if self.of_fields:
-                predictor.familiarity = trial.learned(predictor)
-                distances.append(predictor.distances(given))
+            predictor.familiarity = trial.learned(predictor) if self.of_fields else None
+            distances.append(predictor.distances(given))
         pooled = evaluation.pooled(parts)
         main = evaluation.evaluate(
             pooled,
@@ -87,10 +85,10 @@ class Measurement:
         calibrated = self.manifest.model_copy(
             update={"temperature": fitted.temperature, "class_bias": list(fitted.bias) or None}
         )
-        threshold, limits = main["selective"]["threshold"], self.manifest.refusal.thresholds
-        predictor = predictors[0]
-        predictor.manifest = calibrated
+        threshold = main["selective"]["threshold"]
+        predictors[0].manifest = calibrated
         pictures = self.material.pictures(self.measured[0].parts.held_out)
+        looked = Looked(predictors[0], pictures, parts[0], distances[0], len(pooled.labels) / seconds)
         every = self.material.pictures(np.concatenate([trial.parts.held_out for trial in self.measured]))
         others = (
             self.evaluated(answers, name, sentence, threshold)
@@ -109,24 +107,11 @@ class Measurement:
                 "counts": self.manifest.data.counts,
             },
             "protocols": [main, *others],
-            "refusal": {
-                "false_refusals": stress.false_refusals(every, limits),
-                **stress.refusals_of_spoilt(pictures, limits),
-            },
-            "robustness": stress.robustness_of(predictor, pictures, parts[0], probes),
-            "cost": {
-                "parameters": sum(v.numel() for key, v in self.trial.state.average.items() if "running" not in key),
-                "images_per_second": round(len(every) / seconds, 1),
-                "backend": predictor.backend,
-                "threads": torch.get_num_threads(),
-            },
+            **scrutinised(looked, every, main, self.material.root, probes),
         }
         limit = calibration.conformal_threshold(pooled.labels, fitted(pooled.logits), pooled.groups, MISS)
         found: dict[str, Any] = {"conformal": ConformalInfo(miss=MISS, threshold=round(limit, 6))}
         if self.of_fields:
-            report["shortcuts"] = shortcuts(self.material.root, main)
-            report["out_of_distribution"] = strangers(predictor, distances[0], pictures, self.material.root.parent)
-            report["heat_map_deletion"] = explain.deletion_test(predictor, pictures[:: max(1, len(pictures) // 60)])
             found["familiarity"] = familiar(np.concatenate(distances), main["images"])
         return Measured(report, found)
 
@@ -209,21 +194,3 @@ class Measurement:
     def answers(self, trial: Trial, positions: np.ndarray) -> Answers:
         logits = trial.predictor(self.manifest).logits(self.material.pictures(positions))
         return self.material.answers(logits, positions)
-
-
-def strangers(
-    predictor: Predictor, near: np.ndarray, pictures: list[np.ndarray], neighbours: Path
-) -> dict[str, dict[str, float]]:
-    """How well the familiarity of held-out pictures is told from that of pictures from elsewhere."""
-    return {
-        name: familiarity.told_apart(near, predictor.distances(predictor.outputs(made)))
-        for name, made in stress.outsiders(pictures, neighbours).items()
-    }
-
-
-def shortcuts(root: Path, main: dict[str, Any]) -> dict[str, Any]:
-    """What numbers that say nothing about cells would score, beside the model's own balanced accuracy."""
-    probes = audit.probes(audit.read(root))
-    rows = {name: {k: v for k, v in row.items() if not k.startswith("flagged")} for name, row in probes.items()}
-    value = main["overall"]["balanced_accuracy"]["value"]
-    return {"the model": {"preprocessed": value, "chance": 1 / len(main["classes"])}, **rows}

@@ -210,7 +210,11 @@ class Predictor:
     def logits(self, images: Sequence[np.ndarray], batch: int = BATCH) -> np.ndarray:
         """Logits (N, classes), float32, with the biases of the classes: over the temperature they give what
         `probabilities` gives."""
-        raw = self.outputs(images, batch)[:, : len(self.manifest.classes)]
+        return self.biased(self.outputs(images, batch))
+
+    def biased(self, outputs: np.ndarray) -> np.ndarray:
+        """The logits among the network's outputs (see `logits`)."""
+        raw = outputs[:, : len(self.manifest.classes)]
         bias = self.manifest.class_bias
         return raw + np.float32(self.manifest.temperature) * np.array(bias, np.float32) if bias else raw
 

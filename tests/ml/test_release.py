@@ -11,9 +11,21 @@ import pytest
 import torch
 from PIL import Image
 
-from ml import card, checkpoint, evaluate, reference, release, robustness, stress, train
+from ml import (
+    card,
+    checkpoint,
+    evaluate,
+    model,
+    predict,
+    reference,
+    release,
+    robustness,
+    scrutiny,
+    stress,
+    train,
+)
 from ml.manifest import Manifest
-from ml.predictor import Predictor
+from ml.predictor import Predictor, choose_engine
 from ml.tasks import B_ALL_STAGE, LINEAGE
 
 SETTINGS = {
@@ -98,15 +110,28 @@ def test_the_accuracy_is_that_of_the_predictor_itself(workshop: Path, directory:
         "5",
     ]
     assert evaluate.main([*arguments, "--protocol", "grouped"]) == 0
-    measured = json.loads(again.read_text())["protocols"][0]
+    found = json.loads(again.read_text())
+    measured = found["protocols"][0]
     assert measured["confusion"] == report["protocols"][0]["confusion"]
+    parts = ("refusal", "shortcuts", "heat_map_deletion", "out_of_distribution")
+    assert {part: found[part].keys() for part in parts} == {part: report[part].keys() for part in parts}
+    assert found["refusal"] == report["refusal"]
+    assert found["cost"]["multiply_adds"] == report["cost"]["multiply_adds"]
     assert "the very split of its training" in measured["protocol"]
+
+
+def test_multiply_adds_are_those_of_the_architecture() -> None:
+    """torchvision gives 4.23 billion for ResNeXt-50 32x4d at 224 pixels."""
+    made = Manifest.read(predict.WEIGHTS / "b-all-stage" / "1.0.0")
+    shown = [step for step in made.preprocessing if step.name != "centre_crop"]
+    predictor = Predictor(made.model_copy(update={"preprocessing": shown}), model.build(4), choose_engine("cpu"))
+    assert scrutiny.multiply_adds(predictor, reference.draw_smear(0)) == pytest.approx(4.23e9, rel=0.01)
 
 
 def test_a_random_protocol_says_that_it_flatters(workshop: Path, directory: Path) -> None:
     out = workshop / "random.json"
     arguments = ["--weights", str(directory), "--data", str(workshop / "taleqani"), "--out", str(out), "--draws", "5"]
-    assert evaluate.main([*arguments, "--protocol", "random"]) == 0
+    assert evaluate.main([*arguments, "--protocol", "random", "--probes", "0"]) == 0
     assert "flatters" in json.loads(out.read_text())["protocols"][0]["protocol"]
 
 
