@@ -43,6 +43,7 @@ def outsiders(pictures: Sequence[np.ndarray], neighbours: Path, count: int = 60)
     generator = np.random.default_rng(0)
     found = {
         "blurred": [robustness.blur(picture, 3.0) for picture in own],
+        "evenly filled": [np.full_like(picture, 40 + 3 * index) for index, picture in enumerate(own)],
         "random noise": [generator.integers(0, 256, picture.shape, dtype=np.uint8) for picture in own],
         "other stain (green and blue swapped)": [picture[..., [0, 2, 1]] for picture in own],
         "without colour": [robustness.grey(picture) for picture in own],
