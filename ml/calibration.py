@@ -46,9 +46,9 @@ class Calibration:
 def fit(logits: Floats, labels: Ints, *, bias: bool) -> Calibration:
     """The calibration with the least negative log likelihood; with `bias`, one number for each class besides.
 
-    Training draws rare classes more often than they come, and a class may be named too readily: a bias takes that
-    back (Alexandari, Kundaje and Shrikumar, ICML 2020). It changes which class is the likeliest, a temperature alone
-    does not. The biases add up to zero, each within LARGEST_BIAS before that.
+    A network may name one class too readily and another too rarely: a bias takes that back (Alexandari, Kundaje and
+    Shrikumar, ICML 2020). It changes which class is the likeliest, a temperature alone does not. The biases add up to
+    zero, each within LARGEST_BIAS before that.
     """
     if not bias:
         return Calibration(fit_temperature(logits, labels))

@@ -26,10 +26,11 @@ MAIN = {"contiguous": "contiguous-block", "grouped": "held-out-groups", "named":
 
 @dataclass(frozen=True)
 class Measured:
-    """The report, and what the manifest takes from the same answers besides."""
+    """The report, what the manifest takes from the same answers besides, and the networks that gave them."""
 
     report: dict[str, Any]
     found: dict[str, Any]
+    predictors: Sequence[Predictor]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Measurement:
         found: dict[str, Any] = {"conformal": ConformalInfo(miss=MISS, threshold=round(limit, 6))}
         if self.of_fields:
             found["familiarity"] = familiar(np.concatenate(distances), main["images"])
-        return Measured(report, found)
+        return Measured(report, found, predictors)
 
     @property
     def main_name(self) -> str:
@@ -172,14 +173,13 @@ class Measurement:
         )
         return [(answers, f"external-{foreign.name}", foreign.sentence) for answers, foreign in found if answers]
 
-    def as_shipped(self, final: Manifest, other: Predictor | None) -> dict[str, Any]:
+    def as_shipped(self, done: Measured, final: Manifest, other: Predictor | None) -> dict[str, Any]:
         """The protocol of what a laboratory would see: every network's held-out pictures answered by `final`'s rules,
         `other` giving second opinions."""
         said: list[Prediction] = []
         asked: list[Answers] = []
-        for trial in self.measured:
-            predictor = trial.predictor(final)
-            predictor.familiarity, predictor.second_opinion = trial.learned(predictor), other
+        for trial, predictor in zip(self.measured, done.predictors, strict=True):
+            predictor.manifest, predictor.second_opinion = final, other
             held = trial.parts.held_out
             said += shipped.answers_of(predictor, self.material.pictures(held))
             asked.append(self.material.answers(np.zeros((len(held), 1)), held))

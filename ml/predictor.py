@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from ml import calibration, cell_typing, familiarity, model, opinion, preprocessing, quality, reference, scale
+from ml import calibration, cell_typing, devices, familiarity, model, opinion, preprocessing, quality, reference, scale
 from ml.cells import FoundCell
 from ml.familiarity import Familiarity
 from ml.manifest import Manifest
@@ -352,19 +352,23 @@ def read_weights(directory: Path, manifest: Manifest) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is not a safetensors file: {error}") from error
 
 
+def network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network's own among the tensors of a weights file, in fp32: without what tells how familiar a picture is."""
+    return {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if not key.startswith(familiarity.PREFIX)
+    }
+
+
 def network(manifest: Manifest, state: dict[str, Tensor]) -> nn.Module:
     """The manifest's network with the given weights, in fp32, giving its features too where familiarity needs them."""
     if manifest.architecture != model.ARCHITECTURE:
         raise WeightsError(f"unknown architecture {manifest.architecture!r}")
     with torch.device("meta"):
         net = model.build(len(manifest.classes))
-    full = {
-        key: value.float() if value.is_floating_point() else value
-        for key, value in state.items()
-        if not key.startswith(familiarity.PREFIX)
-    }
     try:
-        net.load_state_dict(full, assign=True)
+        net.load_state_dict(network_weights(state), assign=True)
     except RuntimeError as error:
         raise WeightsError(f"the weights do not fit {manifest.architecture}: {str(error)[:300]}") from error
     if familiarity.Familiarity.of(state) is not None:
@@ -374,13 +378,10 @@ def network(manifest: Manifest, state: dict[str, Tensor]) -> nn.Module:
 
 def choose_engine(device: str) -> Engine:
     """bf16 autocast where the hardware multiplies it, eager fp32 elsewhere."""
-    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
-        place = torch.device(wanted)
-    except RuntimeError as error:
-        raise WeightsError(f"unknown device {device!r}") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise WeightsError("no CUDA device is available here")
+        place = devices.named(device)
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
     if place.type == "cuda" or (place.type == "cpu" and cpu_has_bf16()):
         return Engine(f"autocast-bf16-{place.type}", place, lambda: torch.autocast(place.type, dtype=torch.bfloat16))
     return Engine(EAGER, place, nullcontext)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+from ml import devices
+
 CPU = torch.device("cpu")
 
 
@@ -41,22 +43,10 @@ class Ranks:
 
 
 def chosen_device(wanted: str) -> torch.device:
-    """The device to train on: "auto" takes a GPU where there is one, each of torchrun's processes its own.
-
-    Raises ValueError for one that does not exist here.
-    """
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {wanted!r}; there are auto, cpu, cuda and cuda:N") from error
-    if device.type != "cuda":
-        return device
-    index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
-    if index >= torch.cuda.device_count():
-        raise ValueError(f"there is no CUDA device {index} here; {torch.cuda.device_count()} are available")
-    return torch.device("cuda", index)
+    """The device to train on (see `devices.named`); of several GPUs, each of torchrun's processes takes its own."""
+    device = devices.named(wanted)
+    own = os.environ.get("LOCAL_RANK", "0")
+    return devices.named(f"cuda:{own}") if str(device) == "cuda" else device
 
 
 @contextlib.contextmanager

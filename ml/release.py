@@ -177,7 +177,7 @@ class Release:
         final = self.manifest(manifest.weights, **found, **self.conclusions(report))
         if self.folds and self.task.input == "field":
             other = Predictor.load(self.second_opinion) if self.second_opinion else None
-            report["protocols"].append(measurement.as_shipped(final, other))
+            report["protocols"].append(measurement.as_shipped(done, final, other))
             final = self.manifest(manifest.weights, **found, **self.conclusions(report))
         final.write(self.directory)
         (self.directory / "report.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -1,9 +1,9 @@
 """`python -m ml.train --task ... --data DIR --out DIR`: train, resume, keep curves.
 
 SGD or AdamW, warm-up and cosine, bf16 autocast in channels_last on CPU or GPU, exponential averaging of the weights.
-Pictures are augmented on the CPU, so that the numbers drawn are the same on every device. The state
-after every epoch is in OUT/last.safetensors; starting the same command again goes on from there. Every epoch draws
-its random numbers from (seed, epoch), so a resumed run walks the same path as an unbroken one.
+Pictures are augmented on the CPU, so that the numbers drawn are the same on every device. The state after every epoch
+is in OUT/last.safetensors; starting the same command again goes on from there. Every epoch draws its random numbers
+from (seed, epoch), so a resumed run walks the same path as an unbroken one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ml import checkpoint, familiarity, manifest, model, splits
+from ml import checkpoint, manifest, model, splits
 from ml import config as configuration
 from ml import data as datasets
 from ml.checkpoint import Checkpoint, CheckpointError
 from ml.config import TrainConfig
 from ml.data import Dataset
-from ml.predictor import WeightsError, read_weights
+from ml.predictor import WeightsError, network_weights, read_weights
 from ml.ranks import Ranks, joined
 from ml.tasks import TASKS, Task
 
@@ -160,9 +160,7 @@ def earlier_weights(directory: Path) -> tuple[tuple[str, ...], dict[str, Tensor]
     """Class codes and fp32 weights of a released directory, or the averaged ones of a run folder."""
     if (directory / manifest.FILE_NAME).exists():
         released = manifest.Manifest.read(directory)
-        state = read_weights(directory, released)
-        own = {key: value for key, value in state.items() if not key.startswith(familiarity.PREFIX)}
-        return released.codes, {k: v.float() if v.is_floating_point() else v for k, v in own.items()}
+        return released.codes, network_weights(read_weights(directory, released))
     saved = checkpoint.load(directory)
     return tuple(saved.facts["classes"]), saved.average
 

@@ -17,7 +17,7 @@ from ml.checkpoint import Checkpoint
 from ml.familiarity import Familiarity
 from ml.manifest import FILE_NAME as MANIFEST
 from ml.manifest import Manifest
-from ml.predictor import Predictor, choose_engine, network, read_weights
+from ml.predictor import Predictor, choose_engine, network, network_weights, read_weights
 from ml.splits import Split
 from ml.tasks import TASKS, Task
 from ml.train import split as split_of
@@ -135,7 +135,7 @@ class Trial:
 
 def state_of(folder: Path, manifest: Manifest) -> Checkpoint:
     """A release as the end of the run it came from, as far as its manifest keeps that."""
-    weights = {k: v for k, v in read_weights(folder, manifest).items() if not k.startswith(familiarity.PREFIX)}
+    weights = network_weights(read_weights(folder, manifest))
     made = manifest.training
     own = next(source for source in manifest.data.sources if source.role == "training")
     facts = {

@@ -9,9 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from diagnosis.dashboards.charts import evaluation as charts
+from diagnosis.dashboards.evaluation_confidence import as_shipped, calibration, conformal, reliability, risk_coverage
 from diagnosis.dashboards.evaluation_tables import (
-    as_shipped,
-    conformal,
     costs,
     data_flow,
     deletion,
@@ -24,7 +23,7 @@ from diagnosis.dashboards.evaluation_tables import (
     unasked_protocols,
     worst_errors,
 )
-from diagnosis.dashboards.figures import Column, Figure, Group, confusion_table, shown
+from diagnosis.dashboards.figures import Column, Figure, Group, confusion_table
 from diagnosis.models import ModelEvaluation, ModelVersion
 
 OVERALL = {
@@ -334,69 +333,3 @@ def _value(row: Mapping[str, Any], key: str) -> float | None:
 
 def _one_minus(value: float | None) -> float | None:
     return None if value is None else 1 - value
-
-
-def reliability(evaluation: Evaluation) -> Figure | None:
-    part = evaluation.protocol.get("calibration") or {}
-    after, before = part.get("reliability"), part.get("reliability_before") or []
-    if not after:
-        return None
-    bins = [("before calibration", row) for row in before] + [("after calibration", row) for row in after]
-    return Figure(
-        key="reliability",
-        title="Reliability diagram",
-        read="On the dotted line the model is right as often as it says; below it, it is too sure of itself.",
-        columns=(
-            Column("When"),
-            Column("Mean confidence", "percent"),
-            Column("Right", "percent"),
-            Column("Images", "count"),
-        ),
-        rows=[(when, row["confidence"], row["accuracy"], row["count"]) for when, row in bins],
-        chart=charts.reliability(before, after),
-        note="Bars below: how many images have that confidence after calibration.",
-    )
-
-
-def calibration(evaluation: Evaluation) -> Figure | None:
-    part = evaluation.protocol.get("calibration") or {}
-    if not part.get("after"):
-        return None
-    names = {
-        "ece_equal_width": "ECE, bins of equal width",
-        "ece_equal_mass": "ECE, bins of equal mass",
-        "brier": "Brier score",
-        "nll": "Negative log likelihood (nats)",
-    }
-    before, after = part.get("before") or {}, part["after"]
-    return Figure(
-        key="calibration",
-        title="Calibration errors",
-        read="All four are errors: smaller is better, and calibration should make none of them larger.",
-        columns=(Column("Measure"), Column("Before calibration", "number"), Column("After calibration", "number")),
-        rows=[(name, before.get(key), after.get(key)) for key, name in names.items()],
-        note=f"Temperature {shown(part.get('temperature'), 'number')}; {part.get('how') or 'not said how fitted'}.",
-    )
-
-
-def risk_coverage(evaluation: Evaluation) -> Figure | None:
-    part = evaluation.protocol.get("selective")
-    if not part:
-        return None
-    rows: list[tuple[str, float | None, float | None]] = [
-        (f"the most confident {float(share):.0%}", float(share), risk)
-        for share, risk in (part.get("risk_at") or {}).items()
-    ]
-    threshold = part.get("threshold")
-    if threshold is not None:
-        in_use = (f"in use: confidence of {threshold:.0%} or more", part.get("coverage_at_threshold"))
-        rows.append((*in_use, part.get("risk_at_threshold")))
-    return Figure(
-        key="risk-coverage",
-        title="Risk and coverage",
-        read="Going left the model answers only where it is surest: the curve says how often it is then still wrong.",
-        columns=(Column("Answered"), Column("Share answered", "percent"), Column("Wrong among them", "percent")),
-        rows=rows,
-        chart=charts.risk_coverage(part),
-        note=f"Area under the curve {part['aurc']:.4f}." if part.get("aurc") is not None else "",
-    )

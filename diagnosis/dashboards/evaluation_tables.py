@@ -246,49 +246,6 @@ def refusals(evaluation: Evaluation) -> Figure | None:
     )
 
 
-def conformal(evaluation: Evaluation) -> Figure | None:
-    part = evaluation.protocol.get("conformal")
-    if not part:
-        return None
-    table = part.get("by_class") or {}
-    rows = [
-        (title, table[code].get("coverage"), table[code].get("set_size"))
-        for code, title in zip(evaluation.codes, evaluation.titles, strict=True)
-        if code in table
-    ]
-    aimed, reached = part.get("aimed_at"), part.get("coverage")
-    return Figure(
-        key="conformal",
-        title="Conformal prediction sets",
-        read="How often the set of classes offered holds the true one, and how many classes that takes: 1 is best.",
-        columns=(Column("True class"), Column("Truth in the set", "percent"), Column("Mean set size", "number")),
-        rows=rows,
-        note=f"Aimed at {aimed:.0%}, reached {reached:.1%} over all." if aimed and reached is not None else "",
-    )
-
-
-def as_shipped(evaluation: Evaluation) -> Figure | None:
-    """What became of held-out images under the rules of the release; None where that was not measured."""
-    found: Mapping[str, Any] = next((entry["shipped"] for entry in evaluation.protocols if entry.get("shipped")), {})
-    if not found.get("images"):
-        return None
-    wrong = found["answered_wrong"]
-    counts = {
-        "Refused": found["refused"],
-        "Left open: uncertain, or unlike the training data": found["abstained"],
-        "Answered, rightly": found["answered"] - wrong,
-        "Answered, wrongly": wrong,
-    }
-    return Figure(
-        key="as-shipped",
-        title="What becomes of images, as shipped",
-        read="Held-out images as a laboratory would have them answered: what is left open is a haematologist's alone.",
-        columns=(Column("Outcome"), Column("Images", "count"), Column("Share", "percent")),
-        rows=[(title, count, count / found["images"]) for title, count in counts.items()],
-        note=f"{wrong} of {found['answered']} answers were wrong." if found["answered"] else "",
-    )
-
-
 def worst_errors(evaluation: Evaluation) -> Figure | None:
     errors = evaluation.protocol.get("worst")
     if errors is None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnosis.dashboards.evaluation import Evaluation, calibration, confusion, evaluation_of, headline, per_class
+from diagnosis.dashboards.evaluation import Evaluation, confusion, evaluation_of, headline, per_class
+from diagnosis.dashboards.evaluation_confidence import calibration
 from diagnosis.dashboards.evaluation_tables import costs, data_flow, readable, refusals
 from diagnosis.dashboards.figures import Column, Figure, Row
 from diagnosis.models import ModelVersion

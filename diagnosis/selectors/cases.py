@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import models as sql
-from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Collate, Upper
 from django.utils import timezone
 
@@ -20,10 +20,9 @@ SEARCH_LIMIT = 50
 LOOKED_AT = SEARCH_LIMIT + 1
 
 
-def _images_per_case(images_or_runs: QuerySet, case_path: str, image_path: str) -> Coalesce:
+def _count_per_case(images_or_runs: QuerySet, case_path: str, count: sql.Expression) -> Coalesce:
     mine = images_or_runs.filter(**{case_path: OuterRef("pk")}).order_by().values(case_path)
-    counted = mine.annotate(n=Count(image_path, distinct=True))
-    return Coalesce(Subquery(counted.values("n"), output_field=IntegerField()), 0)
+    return Coalesce(Subquery(mine.annotate(n=count).values("n"), output_field=IntegerField()), 0)
 
 
 def cases_with_counts(cases: QuerySet[Case]) -> QuerySet[Case]:
@@ -33,11 +32,12 @@ def cases_with_counts(cases: QuerySet[Case]) -> QuerySet[Case]:
     """
     shown = PredictionRun.objects.of_cases().filter(image__withdrawn_at__isnull=True)
     runs = shown.exclude(state=RunState.CANCELLED)
+    asked = Count("image", distinct=True)
+    waiting = Count("image", distinct=True, filter=Q(state__in=OPEN_RUN_STATES))
     return cases.select_related("patient", "site", "reader", "submitted_by").annotate(
-        image_count=_images_per_case(SmearImage.objects.filter(withdrawn_at__isnull=True), "case", "pk"),
-        images_asked=_images_per_case(runs, "image__case", "image"),
-        images_predicted=F("images_asked")
-        - _images_per_case(runs.filter(state__in=OPEN_RUN_STATES), "image__case", "image"),
+        image_count=_count_per_case(SmearImage.objects.filter(withdrawn_at__isnull=True), "case", Count("pk")),
+        images_asked=_count_per_case(runs, "image__case", asked),
+        images_predicted=_count_per_case(runs, "image__case", asked - waiting),
     )
 
 

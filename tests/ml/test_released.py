@@ -41,6 +41,9 @@ def test_the_weights_are_the_manifests_and_at_most_50_mb(directory: Path) -> Non
 def test_the_manifest_quotes_its_report(directory: Path) -> None:
     manifest, report = Manifest.read(directory), json.loads((directory / "report.json").read_text())
     assert len(manifest.metrics) == len(report["protocols"])
+    fitted = report["protocols"][0]["calibration"]
+    assert manifest.temperature == fitted["temperature"]
+    assert (manifest.class_bias or []) == fitted.get("bias", [])
     for metrics, protocol in zip(manifest.metrics, report["protocols"], strict=True):
         assert metrics.values["macro_f1"] == protocol["overall"]["macro_f1"]["value"]
         assert metrics.images == protocol["images"] == np.sum(protocol["confusion"])

@@ -101,6 +101,26 @@ class TestUpload:
         expect(page.locator("li.tile[data-image]")).to_have_count(1)
         assert case.images.count() == 1
 
+    def test_the_notice_follows_what_is_taken_out(
+        self, as_user: Open, technician: User, images: list[Path], tmp_path: Path
+    ) -> None:
+        case = draft_case(technician, images=0)
+        third = tmp_path / "field_3.jpg"
+        third.write_bytes(smear_jpeg(seed=3))
+        page = as_user(technician)
+        page.goto(f"/cases/{case.pk}/edit/")
+        page.route("**/images/", lambda route: route.abort())
+        page.set_input_files("#id_images", [*images, third])
+        notice = page.locator("[data-upload-notice]")
+        expect(notice).to_contain_text("3 images were not sent")
+        take_out = page.get_by_role("button", name="Take out")
+        take_out.first.click()
+        expect(notice).to_contain_text("2 images were not sent")
+        take_out.first.click()
+        expect(notice).to_contain_text("1 image was not sent")
+        take_out.first.click()
+        expect(notice).to_be_empty()
+
     def test_images_stand_in_the_order_they_were_chosen_in(
         self, as_user: Open, technician: User, tmp_path: Path
     ) -> None:
