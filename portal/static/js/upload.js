@@ -299,13 +299,15 @@ function setFailed(entry, sentence) {
   entry.tile.append(again, out);
 }
 
+/* Somebody may click twice: what the other click has renewed and sent meanwhile is not sent again. */
 async function retry(chosen) {
-  if (signedOut && !(await renew())) {
+  if (signedOut) await renew();
+  if (signedOut) {
     sayFailed();
     return;
   }
   say("");
-  for (const entry of chosen) {
+  for (const entry of chosen.filter((each) => each.state === "failed")) {
     entry.tile.querySelectorAll("button").forEach((button) => button.remove());
     entry.state = "waiting";
     setNote(entry, "in line");
