@@ -127,7 +127,7 @@ def run_checks(environment: Mapping[str, str], stop: StopRequest) -> list[str]:
 def pytest_command(arguments: Sequence[str], *, everything: bool) -> list[str]:
     """The fast tests unless all are asked for; a test that is named is run however long it takes."""
     named = any(argument.split("::")[0].endswith(".py") for argument in arguments)
-    chosen = () if everything or named else FAST
+    chosen = ("--tb=short",) if everything else () if named else FAST  # what fails unwatched is to fit into a report
     return [sys.executable, "-m", "pytest", *chosen, *arguments]
 
 

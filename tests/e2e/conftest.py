@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,10 +151,24 @@ class Seat:
         self.page.wait_for_load_state("networkidle")
         return self.page
 
+    def on_screen(self) -> str:
+        """Address and words of the page, and what went wrong in it."""
+        return "\n".join([self.page.url, *self.problems, self.page.locator("main").inner_text()[:2000]])
+
     def picture(self, name: str) -> None:
         """Keep a screenshot for people to look at."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport]:
+    """A test that failed says what its people had on their screens: where it runs unwatched nobody can look."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for number, taken in enumerate(getattr(getattr(item, "funcargs", {}).get("seat"), "seats", ()), start=1):
+            report.sections.append((f"Screen of seat {number}", taken.on_screen()))
+    return report
 
 
 @pytest.fixture
@@ -169,6 +183,7 @@ def seat(browser: Browser, portal: Portal) -> Iterator[object]:
         seats.append(Seat(context, portal))
         return seats[-1]
 
+    take.seats = seats  # type: ignore[attr-defined]
     yield take
     problems = [problem for taken in seats for problem in taken.problems]
     for context in contexts:

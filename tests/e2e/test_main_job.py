@@ -65,7 +65,9 @@ def read_what_is_left(page: Page) -> None:
     """Agree with the suggestion for each image that has no reading yet."""
     unread = page.locator("[data-film][data-finding='']")
     while left := unread.count():
-        unread.first.click()
+        film = page.locator(f"#{unread.first.get_attribute('id')}")
+        film.click()
+        expect(film).to_have_attribute("aria-current", "true")
         page.locator("button.finding.is-suggested").first.click()
         expect(unread).not_to_have_count(left, timeout=15_000)
 
