@@ -36,11 +36,15 @@ def heat_maps(predictor: Predictor, pictures: Sequence[np.ndarray], classes: Seq
     return torch.einsum("nchw,nc->nhw", found[0], weight.float()).cpu().numpy()
 
 
-def on_picture(heat: np.ndarray, size: int) -> np.ndarray:
-    """A map (h, w) stretched to (size, size) and to 0..1, to be laid over the prepared picture."""
-    wide = cv2.resize(heat, (size, size), interpolation=cv2.INTER_CUBIC)
-    low, high = float(wide.min()), float(wide.max())
-    return (wide - low) / max(high - low, 1e-9)
+def hottest(heat: np.ndarray, size: int, seen: float) -> np.ndarray:
+    """Bool (size, size): where in a square picture the map (h, w) is hottest, a SHARE of the middle square, `seen`
+    of the picture's side, that the network was shown."""
+    side = round(size * seen)
+    wide = cv2.resize(heat, (side, side), interpolation=cv2.INTER_CUBIC)
+    chosen = np.zeros((size, size), dtype=bool)
+    first = (size - side) // 2
+    chosen[first : first + side, first : first + side] = wide >= np.quantile(wide, 1 - SHARE)
+    return chosen
 
 
 def covered(picture: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -51,7 +55,7 @@ def covered(picture: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def deletion_test(predictor: Predictor, pictures: Sequence[np.ndarray], seed: int = 0) -> dict[str, Any]:
-    """Mean confidence in the predicted class before and after covering a fifth of each square picture.
+    """Mean confidence in the predicted class before and after covering a fifth of what is seen of each square picture.
 
     Once where the heat map is hottest, once as many pixels in blocks drawn at random. A map that marks the evidence
     costs more confidence (Petsiuk et al., BMVC 2018).
@@ -60,14 +64,13 @@ def deletion_test(predictor: Predictor, pictures: Sequence[np.ndarray], seed: in
     said, rows = before.argmax(1), np.arange(len(before))
     maps = heat_maps(predictor, pictures, [int(index) for index in said])
     generator = np.random.default_rng(seed)
+    seen = preprocessing.share_seen(predictor.steps)
     hot: list[np.ndarray] = []
     drawn: list[np.ndarray] = []
     for picture, heat in zip(pictures, maps, strict=True):
-        size = picture.shape[0]
         by_chance = generator.random(heat.shape).astype(np.float32)
         for kept, values in ((hot, heat), (drawn, by_chance)):
-            wide = on_picture(values, size)
-            kept.append(covered(picture, wide >= np.quantile(wide, 1 - SHARE)))
+            kept.append(covered(picture, hottest(values, picture.shape[0], seen)))
     return {
         "untouched": {"images": len(pictures), "confidence": float(before[rows, said].mean())},
         "hottest fifth covered": {

@@ -143,6 +143,19 @@ STEPS: dict[tuple[str, int], Callable[..., np.ndarray]] = {
 }
 
 
+def share_seen(steps: Sequence[Step]) -> float:
+    """How much of a square picture's side (0..1) the enabled steps leave for the network to see."""
+    side, share = 0, 1.0
+    for step in steps:
+        if not step.enabled or step.name not in ("resize", "centre_crop"):
+            continue
+        size = int(step.parameters.get("size", 224))
+        if step.name == "centre_crop" and side:
+            share *= size / side
+        side = size
+    return share
+
+
 def apply(picture: Picture, steps: Sequence[Step]) -> np.ndarray:
     """Run the enabled steps in order; raises PreprocessingError on a step this version does not know."""
     for step in steps:

@@ -26,15 +26,14 @@ def test_its_mean_and_the_bias_are_the_logit(released: Path, pictures: list[np.n
     assert maps.mean((1, 2)) + bias == pytest.approx(logits, abs=float(tolerance))
 
 
-def test_it_is_stretched_over_the_picture() -> None:
-    heat = np.zeros((7, 7), np.float32)
-    heat[6, 0] = 3.0
-    wide = explain.on_picture(heat, 224)
-    assert wide.shape == (224, 224)
-    assert (wide.min(), wide.max()) == (0.0, 1.0)
-    row, column = np.unravel_index(wide.argmax(), wide.shape)
-    assert row > 190
-    assert column < 33
+def test_it_is_stretched_over_what_the_network_sees() -> None:
+    heat = np.random.default_rng(0).random((5, 5)).astype(np.float32)
+    heat[4, 0] = 9.0
+    chosen = explain.hottest(heat, 224, 160 / 224)
+    rows, columns = np.nonzero(chosen)
+    assert chosen.sum() == pytest.approx(160 * 160 / 5, rel=0.01)
+    assert (rows.min() >= 32, rows.max() <= 191, columns.min() >= 32, columns.max() <= 191) == (True,) * 4
+    assert chosen[190, 33], "the hottest corner is the middle square's, not the picture's"
 
 
 def test_covering_paints_the_chosen_pixels_alone(pictures: list[np.ndarray]) -> None:

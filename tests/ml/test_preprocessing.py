@@ -145,3 +145,16 @@ def test_the_centre_is_cropped_and_a_smaller_picture_is_refused() -> None:
     assert cropped[0, 0, 0] == 200
     with pytest.raises(preprocessing.PreprocessingError, match="no middle of 128"):
         preprocessing.centre_crop(picture, size=128)
+
+
+@pytest.mark.parametrize(
+    ("steps", "share"),
+    [
+        ([Step("normalise")], 1.0),
+        ([Step("resize"), Step("centre_crop", parameters={"size": 160})], 160 / 224),
+        ([Step("resize"), Step("centre_crop", enabled=False, parameters={"size": 160})], 1.0),
+        ([Step("resize", parameters={"size": 300}), Step("centre_crop", parameters={"size": 240})], 0.8),
+    ],
+)
+def test_how_much_of_a_picture_the_network_sees(steps: list[Step], share: float) -> None:
+    assert preprocessing.share_seen(steps) == pytest.approx(share)
