@@ -18,10 +18,13 @@ SENTENCE = "answered as shipped; refused pictures count under `shipped` alone"
 LEAST = 1e-9  # probabilities below are taken for this
 
 
-def answers_of(predictor: Predictor, pictures: Sequence[np.ndarray]) -> list[Prediction]:
-    """Every picture's answer as a worker gives it."""
-    parts = range(0, len(pictures), BATCH)
-    return [answer for at in tqdm(parts, unit_scale=BATCH) for answer in predictor.predict(pictures[at : at + BATCH])]
+def answers_of(predictor: Predictor, pictures: Sequence[np.ndarray], scale: float | None = None) -> list[Prediction]:
+    """Every picture's answer as a worker gives it; `scale`: micrometres to a pixel of all, None where not known."""
+    found: list[Prediction] = []
+    for at in tqdm(range(0, len(pictures), BATCH), unit_scale=BATCH):
+        part = pictures[at : at + BATCH]
+        found += predictor.predict(part, microns_per_pixel=[scale] * len(part))
+    return found
 
 
 def given(answers: Sequence[Prediction], labels: np.ndarray, codes: Sequence[str]) -> dict[str, Any]:
