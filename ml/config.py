@@ -102,6 +102,7 @@ DEFAULTS: dict[str, TrainConfig] = {
         steps=FIELD_STEPS,
         augmentation=Augmentation(
             crop=160,
+            angle=20.0,
             scale_low=0.85,
             scale_high=1.2,
             stretch=0.12,
@@ -114,11 +115,13 @@ DEFAULTS: dict[str, TrainConfig] = {
             blur_probability=0.15,
             noise=0.015,
         ),
-        epochs=12,
+        epochs=15,
+        samples=640,
         batch=16,
         learning_rate=0.012,
+        weight_decay=1e-3,
+        warmup=0.05,
         balance=0.7,
-        warmup=0.04,
     ),
 }
 
