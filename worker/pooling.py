@@ -27,16 +27,20 @@ def case_pool(case: Case) -> Iterator[Pooled]:
 
 
 def runs_pool(runs: Sequence[PredictionRun], version: ModelVersion, *, marrow: bool) -> Pooled:
-    """The runs of one model version on the images of one case."""
+    """The runs of one model version on the images of one case. A field model looks for cells in some images only:
+    `images` in its differential says in how many there were any."""
     answered = [run for run in runs if run.state == RunState.SUCCEEDED]
     fields = version.input_kind == ImageKind.FIELD
     labels = [cell["label"] for run in answered for cell in run.cells] if fields else [run.label for run in answered]
+    counted = cells_count(labels, version, marrow=marrow)
+    if counted and fields:
+        counted["images"] = sum(bool(run.cells) for run in answered)
     return Pooled(
         model_version=version,
         image_count=len(runs),
         answered_count=len(answered),
         abstained_count=sum(run.abstained for run in answered),
-        differential=cells_count(labels, version, marrow=marrow),
+        differential=counted,
         **(fields_pool(answered, version) if fields and answered else {}),
     )
 

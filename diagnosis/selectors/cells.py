@@ -47,6 +47,7 @@ class Differential:
     beside: tuple[CellCount, ...]
     blasts: CellGroup | None
     malignant: CellGroup | None  # only where it counts more classes than the blasts
+    images: int | None = None  # how many fields the cells are from, where that is known
 
     @property
     def groups(self) -> list[CellGroup]:
@@ -94,6 +95,7 @@ def stored_differential(row: CasePrediction, model_version: ModelVersion) -> Dif
         beside=tuple(line(code, count) for code, count in said["beside"].items() if code in known),
         blasts=blasts,
         malignant=malignant if malignant and malignant != blasts else None,
+        images=said.get("images"),
     )
     return differential if differential.seen else None
 

@@ -212,6 +212,8 @@ def cells_content(reading: CaseReading) -> dict[str, Any] | None:
         "model": str(version),
         "weights_sha256": version.weights_sha256,
         "counted": counted.cells,
+        "images": counted.images,
+        "images_of": len(reading.images),
         "groups": [
             {"titles": list(group.titles), "count": group.count, "percent": group.percent, "interval": group.interval}
             for group in counted.groups

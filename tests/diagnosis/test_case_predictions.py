@@ -3,6 +3,7 @@
 import pytest
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.template.loader import render_to_string
 
 from accounts.models import User
 from diagnosis.models import Case, CasePrediction, ModelVersion, PredictionRun
@@ -12,7 +13,7 @@ from diagnosis.selectors.readings import case_reading
 from diagnosis.services.cases import case_advance, case_claim, case_return, case_submit
 from diagnosis.services.predictions import run_retry
 from diagnosis.services.readings import case_conclude, image_read, own_read_enter
-from diagnosis.services.reports import case_sign
+from diagnosis.services.reports import case_sign, cells_content
 from diagnosis.states import CaseState, ImageKind, RunState, Triage
 from ml import quality
 from ml.tasks import TASKS
@@ -214,17 +215,25 @@ class TestDifferential:
         assert cell_case(technician, *labels).triage == triage
 
     def test_the_cells_of_a_fields_images_are_counted_together(
-        self, technician: User, model_version: ModelVersion
+        self, technician: User, haematologist: User, model_version: ModelVersion
     ) -> None:
         ModelVersion.objects.update(manifest=model_version.manifest | {"cell_classes": CELL_CLASSES})
-        case = submitted_case(technician, images=2)
-        first, second = runs_of(case)
+        case = submitted_case(technician, images=3)
+        first, second, third = runs_of(case)
         end_run(first, cells=cells("blast", "blast", "smudge_cell"))
         end_run(second, cells=cells("lymphocyte", "lymphocyte"))
+        end_run(third)
         queue_sweep()
         row = CasePrediction.objects.get()
         assert (row.label, row.differential["cells"]) == ("Early", 4)
         assert row.differential["blasts"]["share"]["share"] == 0.5
+        assert row.differential["images"] == 2, "in the third no cell was looked for"
+        case.refresh_from_db()
+        case_claim(case=case, actor=haematologist)
+        own_read_enter(case=case, actor=haematologist, finding="Early")
+        content = cells_content(case_reading(case, haematologist))
+        said = " ".join(render_to_string("diagnosis/reports/_cells.html", {"cells": content}).split())
+        assert "4 cells counted in 2 of 3 images. Blast: 50 %" in said
 
     def test_without_cell_classes_nothing_is_counted(self, technician: User, model_version: ModelVersion) -> None:
         case = submitted_case(technician, images=1)

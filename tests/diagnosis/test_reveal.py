@@ -158,12 +158,16 @@ def test_cells_interval_and_flags_come_with_the_reveal(being_read: Case, haemato
     browser = SignedIn(haematologist)
     predict_otherwise(being_read)
     url = f"/cases/{being_read.pk}/read/"
+    PredictionRun.objects.filter(pk=runs_of(being_read)[2].pk).update(cells=[])
+    with transaction.atomic():
+        case_predictions_store(case=being_read, pooled=case_pool(being_read))
     later = ("Cells found", "data-cells-toggle", "Smudge cell", "95 % interval", "Unlike the pictures", "chip-flag")
     before = browser.get(url).content.decode()
     assert [words for words in later if words in before] == []
     own_read_enter(case=being_read, actor=haematologist, finding="Pre")
     after = browser.get(url).content.decode()
     assert [words for words in later if words not in after] == []
+    assert "From 2 of 3 images; in the others no cell was typed." in " ".join(after.split())
 
 
 def test_where_the_cells_are_is_not_answered_before_the_own_read(
