@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 from django.conf import settings
 from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Error as PlaywrightError
 
 from portal.local import ROOT, VAR
 from portal.local.commands import collect_static, manage
@@ -153,7 +154,11 @@ class Seat:
 
     def on_screen(self) -> str:
         """Address and words of the page, and what went wrong in it."""
-        return "\n".join([self.page.url, *self.problems, self.page.locator("main").inner_text()[:2000]])
+        try:
+            words = self.page.locator("main").inner_text(timeout=2000)[:2000]
+        except PlaywrightError as problem:
+            words = f"(cannot be read: {problem})"
+        return "\n".join([self.page.url, *self.problems, words])
 
     def picture(self, name: str) -> None:
         """Keep a screenshot for people to look at."""
