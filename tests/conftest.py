@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole portal with its browser comes last: with --all the tests that wait, which run beside the others and
+    kill and start servers, have then ended, and neither starves the other."""
+    items.sort(key=lambda item: "e2e" in item.path.parts)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def settings_of_tests() -> Iterator[None]:
     """What differs from production: passwords are hashed quickly, and static files need not be collected first."""
