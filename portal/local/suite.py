@@ -6,10 +6,10 @@ start, to be killed and to be missed. What the second has said is shown when the
 
 import contextlib
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -191,15 +191,15 @@ def stores(environment: dict[str, str], stop: StopRequest) -> Iterator[dict[str,
 
 @contextlib.contextmanager
 def own_folder() -> Iterator[Path]:
-    """var/test, kept from run to run; for a second run at the same time one of its own, gone afterwards."""
+    """var/test, kept from run to run; for every other run at the same time one of its own, gone afterwards."""
     folder = VAR / "test"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            folder = VAR / f"test-{os.getpid()}"
-            folder.mkdir()
+            folder = Path(tempfile.mkdtemp(prefix="test-", dir=VAR))
+            folder.chmod(0o755)  # PostgreSQL may run as somebody else
         try:
             yield folder
         finally:

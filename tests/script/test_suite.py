@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from portal.local import audit
+from portal.local import audit, suite
 from portal.local.stopping import StopRequest
 from portal.local.suite import FAST, Check, pytest_command, run_checks
 
@@ -95,6 +95,15 @@ def test_two_runs_at_once_do_not_share_their_stores(small_suite: Path, checkout:
     assert result.returncode == 0, result.stdout + result.stderr
     assert not (checkout / "var" / "test" / "postgres").exists(), "the first run's folder was left alone"
     assert not list((checkout / "var").glob("test-*")), "and the second's is gone"
+
+
+def test_however_many_runs_there_are_each_has_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(suite, "VAR", tmp_path)
+    with suite.own_folder() as first, suite.own_folder() as second, suite.own_folder() as third:
+        assert first == tmp_path / "test"
+        assert len({first, second, third}) == 3
+        assert all(folder.stat().st_mode & 0o777 == 0o755 for folder in (second, third))
+    assert [folder.name for folder in tmp_path.iterdir()] == ["test"]
 
 
 @pytest.mark.parametrize(
