@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 
 from ml import decode, evaluation, opinion, shipped
 from ml.data import DataError, list_images
-from ml.manifest import Manifest, ManifestError
+from ml.manifest import ManifestError
 from ml.metrics import Floats, Ints
 from ml.predictor import BATCH, Prediction, Predictor, WeightsError
 
@@ -98,13 +99,6 @@ def by_network(predictor: Predictor, pictures: Sequence[np.ndarray], scale: floa
     return share
 
 
-def by_cells(other: Manifest, said: Sequence[Prediction]) -> Floats:
-    """Probability of leukaemia (N,) by the cells of each answer alone, as the model `other` typed them."""
-    malignant = opinion.malignant_of(other)
-    tables = [np.array([list(cell.probabilities.values()) for cell in answer.cells]) for answer in said]
-    return np.array([opinion.leukaemia(opinion.expected_blasts(table, malignant)) for table in tables])
-
-
 def run(
     weights: Path, root: Path, folders: dict[str, bool], scale: float | None, draws: int, device: str = "auto"
 ) -> dict[str, Any]:
@@ -120,13 +114,11 @@ def run(
     found = read(root, folders)
     malignant = [item.code for item in predictor.manifest.classes if item.malignant]
     said = [in_two(answer, malignant) for answer in shipped.answers_of(predictor, found.pictures, scale)]
-    kept = [place for place, answer in enumerate(said) if not answer.refused]
-    if not kept:
-        raise DataError("the model refuses every one of these pictures, so there is nothing to measure")
+    kept = [int(place) for place in shipped.seen_of(said)]
     seen, answered = found.part(kept), [said[place] for place in kept]
     shares = {"the network alone": by_network(predictor, seen.pictures, scale)}
     if predictor.second_opinion:
-        shares["the cells alone"] = by_cells(predictor.second_opinion.manifest, answered)
+        shares["the cells alone"] = np.array([predictor.leukaemia_by(answer.cells) for answer in answered])
     shares["as shipped"] = np.array([answer.probabilities["leukaemia"] for answer in answered])
     judged = {
         name: evaluation.overall(seen.answers(share), np.stack([1 - share, share], axis=1), draws)
@@ -174,8 +166,10 @@ def main(arguments: list[str] | None = None) -> int:
     folders = {**dict.fromkeys(options.benign, False), **dict.fromkeys(options.leukaemia, True)}
     scale = options.microns_per_pixel
     try:
-        if scale is not None and not scale > 0:
+        if scale is not None and not 0 < scale < math.inf:
             raise DataError(f"--microns-per-pixel is {scale}: it must be more than 0")
+        if both := sorted(set(options.benign) & set(options.leukaemia)):
+            raise DataError(f"{', '.join(both)} is named both benign and leukaemia")
         report = run(options.weights, options.data, folders, scale, options.draws, options.device)
         options.out.write_text(json.dumps(report, indent=1) + "\n")
     except (DataError, ManifestError, WeightsError, ValueError, OSError) as error:

@@ -75,17 +75,26 @@ class Group:
 
 @dataclass(frozen=True)
 class Differential:
-    """`cells` is the denominator; `beside` are the cells outside of it by class code. Without cells, no shares."""
+    """`cells` is the denominator; `beside` are the cells outside of it by class code. Without cells, no shares.
+
+    `images`: in how many pictures of several cells each they were found; None where every picture is one cell.
+    """
 
     cells: int
     classes: dict[str, Share]
     beside: dict[str, int]
     blasts: Group | None
     malignant: Group | None
+    images: int | None = None
 
 
 def differential(
-    labels: Sequence[str], *, classes: Sequence[str], malignant: Collection[str], marrow: bool
+    labels: Sequence[str],
+    *,
+    classes: Sequence[str],
+    malignant: Collection[str],
+    marrow: bool,
+    images: int | None = None,
 ) -> Differential:
     """Count cells by class code. Labels that are none of `classes` are not cells of this task and are left out.
 
@@ -102,6 +111,7 @@ def differential(
         beside={code: found[code] for code in classes if code in aside and found[code]},
         blasts=group(found, [code for code in counted if code in malignant and code in BLASTS], cells),
         malignant=group(found, [code for code in counted if code in malignant], cells),
+        images=images,
     )
 
 

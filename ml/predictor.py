@@ -248,16 +248,21 @@ class Predictor:
 
     def turned(self, row: np.ndarray, cells: Sequence[FoundCell], distance: float) -> np.ndarray:
         """The network's probabilities (C,) with leukaemia as a whole judged by the cells too."""
-        other = self.second_opinion
-        table = np.array([list(cell.probabilities.values()) for cell in cells])
-        blasts = opinion.expected_blasts(table, opinion.malignant_of(other.manifest)) if other else 0.0
         known = self.manifest.familiarity
         return opinion.combined(
             row,
             opinion.malignant_of(self.manifest),
-            share=opinion.leukaemia(blasts),
+            share=self.leukaemia_by(cells),
             distance=distance,
             limit=known.threshold if known else 0.0,
+        )
+
+    def leukaemia_by(self, cells: Sequence[FoundCell]) -> float:
+        """Probability of leukaemia 0..1 by a field's cells alone, as the second opinion typed them."""
+        other = self.second_opinion
+        table = np.array([list(cell.probabilities.values()) for cell in cells])
+        return opinion.leukaemia(
+            opinion.expected_blasts(table, opinion.malignant_of(other.manifest)) if other else 0.0
         )
 
     @cached_property

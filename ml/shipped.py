@@ -52,13 +52,16 @@ def given(answers: Sequence[Prediction], labels: np.ndarray, codes: Sequence[str
     }
 
 
-def measured(said: Sequence[Prediction], asked: Answers) -> Answers:
-    """`asked`, whose logits do not count, with what was said of each picture that was not refused.
-
-    Raises DataError where every one was refused.
-    """
+def seen_of(said: Sequence[Prediction]) -> np.ndarray:
+    """Places of the pictures that were not refused; raises DataError where every one was."""
     seen = np.array([place for place, answer in enumerate(said) if not answer.refused], dtype=np.int64)
     if not len(seen):
         raise DataError("the model refuses every one of these pictures, so there is nothing to measure")
+    return seen
+
+
+def measured(said: Sequence[Prediction], asked: Answers) -> Answers:
+    """`asked`, whose logits do not count, with what was said of each picture that was not refused (see `seen_of`)."""
+    seen = seen_of(said)
     rows = [[said[place].probabilities[code] for code in asked.codes] for place in seen]
     return dataclasses.replace(asked.part(seen), logits=np.log(np.clip(np.array(rows), LEAST, None)))

@@ -27,31 +27,28 @@ def case_pool(case: Case) -> Iterator[Pooled]:
 
 
 def runs_pool(runs: Sequence[PredictionRun], version: ModelVersion, *, marrow: bool) -> Pooled:
-    """The runs of one model version on the images of one case. A field model looks for cells in some images only:
-    `images` in its differential says in how many there were any."""
+    """The runs of one model version on the images of one case."""
     answered = [run for run in runs if run.state == RunState.SUCCEEDED]
     fields = version.input_kind == ImageKind.FIELD
     labels = [cell["label"] for run in answered for cell in run.cells] if fields else [run.label for run in answered]
-    counted = cells_count(labels, version, marrow=marrow)
-    if counted and fields:
-        counted["images"] = sum(bool(run.cells) for run in answered)
+    images = sum(bool(run.cells) for run in answered) if fields else None  # a field model looks into some only
     return Pooled(
         model_version=version,
         image_count=len(runs),
         answered_count=len(answered),
         abstained_count=sum(run.abstained for run in answered),
-        differential=counted,
+        differential=cells_count(labels, version, marrow=marrow, images=images),
         **(fields_pool(answered, version) if fields and answered else {}),
     )
 
 
-def cells_count(labels: Sequence[str], version: ModelVersion, *, marrow: bool) -> dict | None:
+def cells_count(labels: Sequence[str], version: ModelVersion, *, marrow: bool, images: int | None) -> dict | None:
     classes = cell_classes(version)
     if not labels or not classes:
         return None
     codes = [entry["code"] for entry in classes]
     malignant = {entry["code"] for entry in classes if entry["malignant"]}
-    return asdict(differential(labels, classes=codes, malignant=malignant, marrow=marrow))
+    return asdict(differential(labels, classes=codes, malignant=malignant, marrow=marrow, images=images))
 
 
 def fields_pool(answered: Sequence[PredictionRun], version: ModelVersion) -> dict:

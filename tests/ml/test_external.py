@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from ml import decode, external, predict, reference
+from ml.manifest import newest
 from ml.opinion import expected_blasts, leukaemia, malignant_of
 from ml.predictor import Predictor
 
@@ -17,7 +18,7 @@ SCALE = 0.44
 
 @pytest.fixture(scope="module")
 def weights() -> Path:
-    return sorted((predict.WEIGHTS / "b-all-stage").iterdir())[-1]
+    return newest(predict.WEIGHTS, "b-all-stage")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_network_cells_and_what_ships_stand_side_by_side(weights: Path, fields: 
 
 def test_a_model_of_single_cells_has_no_second_opinion(fields: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
-    assert call(sorted((predict.WEIGHTS / "cell-type").iterdir())[-1], fields, out) == 0
+    assert call(newest(predict.WEIGHTS, "cell-type"), fields, out) == 0
     assert list(json.loads(out.read_text())["judged_by"]) == ["the network alone", "as shipped"]
 
 
@@ -84,6 +85,8 @@ def test_what_cannot_be_measured_is_said(
     assert f"there are no pictures in {tmp_path / 'healthy'}" in capsys.readouterr().err
     assert call(weights, fields, out, "--microns-per-pixel", "0") == 2
     assert "must be more than 0" in capsys.readouterr().err
+    assert call(weights, fields, out, "--benign", "sick") == 2
+    assert "sick is named both benign and leukaemia" in capsys.readouterr().err
     for folder in ("healthy", "sick"):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (224, 224), (231,) * 3).save(tmp_path / folder / "blank.png")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ml import card, config, data, decode, predict, predictor, reference
-from ml.manifest import Manifest
+from ml.manifest import Manifest, newest
 from ml.predictor import Engine, Predictor
 from ml.tasks import TASKS
 
@@ -50,16 +50,15 @@ def test_the_manifest_quotes_its_report(directory: Path) -> None:
 
 
 def test_the_card_in_the_docs_is_the_one_its_report_makes(directory: Path) -> None:
-    newest = max((path for path in RELEASED if path.parent == directory.parent), key=lambda path: path.name)
-    if directory != newest:
+    if directory != newest(ROOT, directory.parent.name):
         pytest.skip("the card describes the newest version")
     text = (ROOT.parents[1] / "docs" / "models" / f"{directory.parent.name}.md").read_text()
     assert text == card.card(Manifest.read(directory), json.loads((directory / "report.json").read_text()))
 
 
 def test_who_trains_fields_without_further_settings_follows_the_newest_recipe() -> None:
-    newest = Manifest.read(max(path for path in RELEASED if path.parent.name == predict.TASK))
-    made, default = newest.training["settings"], config.as_dict(config.DEFAULTS[predict.TASK])
+    made = Manifest.read(newest(ROOT, predict.TASK)).training["settings"]
+    default = config.as_dict(config.DEFAULTS[predict.TASK])
     apart = {"protocol", "held_share", "evaluate_every", "threads"}  # what is held out, and by how many hands
     assert {key for key, value in default.items() if made[key] != value} <= apart
 
